@@ -1,0 +1,101 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Installs the Debian 12 packages that squib's own tasks need.
+#
+#	scripts/setup-packages.sh GROUP...
+#
+# Only what is missing is installed, and nothing is asked of the package mirrors when
+# nothing is missing, so the Makefile can call this before every task.
+
+set -eu
+
+# One line a package: the groups that need it (comma separated), its name, what for.
+packages() {
+	cat <<-'END'
+	build		gcc					C compiler
+	build		libc6-dev				C library headers
+	build		make					the Makefile in front of meson
+	build		meson					build description
+	build		ninja-build				build runner
+	build		pkg-config				how meson finds libraries
+	build		zlib1g-dev				gzip compressed kernels
+	build		libzstd-dev				zstd compressed kernels
+	build		scdoc					manual pages
+
+	guest		qemu-system-x86				CPU, RAM and interrupts of x86_64 guests without KVM
+	guest		qemu-system-arm				the same for aarch64 guests
+	guest		busybox-static				user space of the x86_64 (native) guest
+	guest		cpio					packs the initramfs
+	guest		e2fsprogs				mke2fs -d makes root file systems without mounting
+	guest		fdisk					sfdisk makes the disk with a GPT
+	guest		gzip					compressed initramfs and kernels
+	guest		zstd					zstd compressed kernels
+	guest		lz4					payload of Debian's 6.1 cloud bzImage
+	guest		xz-utils				payload of Debian's generic bzImage
+	guest		ca-certificates				mirrors reached over TLS
+
+	check		clang					second compiler, sanitizers, fuzzers
+	check		libclang-rt-14-dev			run time of the sanitizers and libFuzzer
+	check		libcmocka-dev				unit tests
+	check		python3-pytest				whole-process tests
+	check		python3-requests			client stack: Python
+	check		python3-requests-unixsocket		client stack: Python over a Unix socket
+	check		python3-yaml				reads the API description
+	check		nodejs					client stack: Node
+	check		golang-go				client stack: Go
+	check		golang-github-go-openapi-runtime-dev	client stack: what the Go SDK is made of
+	check		golang-github-go-openapi-strfmt-dev	client stack: what the Go SDK is made of
+	check,demo	curl					client stack: shell
+	check,bench,demo	procps				ps: looks for what is left behind
+	check,bench	python3					runs the tests and the measurements
+	END
+}
+
+usage() {
+	echo "usage: $0 GROUP..." >&2
+	echo "groups: $(packages | awk 'NF { print $1 }' | tr ',' '\n' | sort -u | xargs)" >&2
+	exit 2
+}
+
+[ $# -gt 0 ] || usage
+
+wanted=
+for group; do
+	names=$(packages | awk -v group="$group" '
+		NF { n = split($1, in_groups, ","); for (i = 1; i <= n; i++) if (in_groups[i] == group) print $2 }')
+	[ -n "$names" ] || { echo "$0: no such group: $group" >&2; usage; }
+	wanted="$wanted $names"
+done
+
+# dpkg-query prints only what it knows and complains about the rest; both are expected.
+# shellcheck disable=SC2086 # package names hold no blanks
+have=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null |
+	awk '$1 == "installed" { printf "%s ", $2 }') || true
+
+missing=
+for name in $wanted; do
+	case " $have $missing " in
+	*" $name "*) ;;
+	*) missing="$missing $name" ;;
+	esac
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+	echo "$0: these Debian packages are missing; as root run:" >&2
+	echo "  apt-get update && apt-get install -y --no-install-recommends$missing" >&2
+	exit 1
+fi
+
+echo "installing Debian packages:$missing"
+export DEBIAN_FRONTEND=noninteractive
+# A third-party source that is down must not stop an install that does not need it, so a
+# failing update is only reported; the install then says what it could not find.
+apt-get -qq update || echo "$0: apt-get update failed, going on with the package lists as they are" >&2
+# shellcheck disable=SC2086
+if ! said=$(apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends $missing 2>&1); then
+	printf '%s\n' "$said" >&2
+	echo "$0: could not install:$missing" >&2
+	exit 1
+fi

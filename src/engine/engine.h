@@ -33,8 +33,12 @@ enum engine_end {
 struct engine_listener {
 	/* The guest ended or the engine died; called once, from the loop, never from within an engine function. */
 	void (*ended)(struct engine_listener *listener, enum engine_end end);
-	/* The guest wrote to its serial console. */
-	void (*serial_output)(struct engine_listener *listener, const void *data, size_t len);
+	/*
+	 * The guest wrote to its serial console. Returns how many bytes were taken; after fewer than
+	 * @len the engine keeps the rest, holds the guest's port back, and offers it again when
+	 * serial_output_ready() is called.
+	 */
+	size_t (*serial_output)(struct engine_listener *listener, const void *data, size_t len);
 	/* The guest can take serial input again after serial_input() took less than offered. */
 	void (*serial_input_ready)(struct engine_listener *listener);
 	/* The guest hit the boot timer (only with engine_params.boot_timer). */
@@ -94,6 +98,8 @@ struct engine_ops {
 	int (*send_ctrl_alt_del)(struct engine *engine, struct fault *fault);
 	/* Offer bytes to the guest's serial console; how many were taken, 0 when it is full. */
 	size_t (*serial_input)(struct engine *engine, const void *data, size_t len);
+	/* Console output can be taken again; may call the listener's serial_output() from within. */
+	void (*serial_output_ready)(struct engine *engine);
 };
 
 /* What all engines begin with. */

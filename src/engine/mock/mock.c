@@ -90,6 +90,11 @@ static size_t mock_serial_input(struct engine *engine, const void *data, size_t 
 	return len;
 }
 
+static void mock_serial_output_ready(struct engine *engine)
+{
+	(void)engine;
+}
+
 const struct engine_ops engine_mock = {
 	.name = "mock",
 	.probe = mock_probe,
@@ -101,4 +106,5 @@ const struct engine_ops engine_mock = {
 	.resume = mock_nothing,
 	.send_ctrl_alt_del = mock_nothing,
 	.serial_input = mock_serial_input,
+	.serial_output_ready = mock_serial_output_ready,
 };

@@ -1,0 +1,175 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Makes a Linux guest for tests and demos out of Debian packages.
+#
+#	guest/make-guest.sh ARCH OUTDIR		ARCH: x86_64 or aarch64
+#
+# OUTDIR/kernel		Debian's cloud kernel as packaged: bzImage on x86_64, Image on aarch64
+# OUTDIR/vmlinux	x86_64 only: the ELF kernel out of the bzImage
+# OUTDIR/initrd		initramfs: busybox, virtio drivers; goes over to root= or stays
+# OUTDIR/rootfs.ext4	64 MiB root file system with busybox
+# OUTDIR/rootfs.gpt	a disk with a GPT and that file system in its only partition
+# OUTDIR/partuuid	the unique id of that partition
+#
+# Needs no root rights, no mount and no loop device. Packages of either architecture come
+# through apt-get with package lists of our own, so the host's package set-up is neither
+# used up nor changed. They are kept in $SQUIB_CACHE (default: squib in the user's cache
+# directory); remove it to get newer ones. Every file appears under its name when it is
+# complete, and a run that finds everything up to date ends at once.
+
+set -eu
+
+root_mib=64
+# Constant, so that tests may name it; it only has to be unique within one guest.
+partuuid=7c1b0d5e-52f4-4b6a-9c39-6d1d5c0a7e21
+
+# The modules the initramfs may load (guest/initramfs-init says when) and what they depend on.
+modules='virtio_ring virtio virtio_mmio
+	virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci
+	virtio_blk virtio-rng virtio_balloon virtio_mem
+	failover net_failover virtio_net
+	vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport
+	libnvdimm nd_virtio nd_btt nd_pmem virtio_pmem'
+
+die() {
+	echo "$0: $*" >&2
+	exit 1
+}
+
+[ $# -eq 2 ] || { echo "usage: $0 x86_64|aarch64 OUTDIR" >&2; exit 2; }
+arch=$1
+case $arch in
+x86_64) debian_arch=amd64 images='kernel vmlinux initrd rootfs.ext4 rootfs.gpt partuuid' ;;
+aarch64) debian_arch=arm64 images='kernel initrd rootfs.ext4 rootfs.gpt partuuid' ;;
+*) die "no such guest architecture: $arch (x86_64, aarch64)" ;;
+esac
+mkdir -p "$2"
+out=$(cd "$2" && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${SQUIB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/squib}/guest
+packages=$cache/packages-$arch
+export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"	# sfdisk and mke2fs, for users too
+
+# Two runs for one architecture would fetch twice; the second waits, then finds it all there.
+mkdir -p "$cache"
+exec 9>"$cache/lock-$arch"
+flock 9
+
+# What the images are made from: the sources here and the packages by name and version.
+inputs() {
+	(cd "$here" && find . -type f -exec sha256sum {} + | sort -k 2)
+	ls "$packages"
+}
+
+up_to_date() {
+	[ -d "$packages" ] && [ -e "$out/.made-from" ] || return 1
+	for image in $images; do
+		[ -e "$out/$image" ] || return 1
+	done
+	[ "$(inputs)" = "$(cat "$out/.made-from")" ]
+}
+
+if up_to_date; then
+	exit 0
+fi
+
+tmp=$(mktemp -d "$cache/tmp.XXXXXX")
+new=$out/.new.$$
+trap 'rm -rf "$tmp" "$new"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+mkdir "$new"
+
+# apt-get and apt-cache as they would be on a machine that knows both architectures and has
+# nothing installed, with all their state under $tmp. They use the host's sources and keys.
+apt() {
+	tool=$1
+	shift
+	"apt-$tool" -qq -o "APT::Architectures::=$(dpkg --print-architecture)" \
+		-o "APT::Architectures::=$debian_arch" -o APT::Sandbox::User=root \
+		-o "Dir::State::Lists=$tmp/lists" -o Dir::State::status=/dev/null \
+		-o "Dir::Cache=$tmp/apt-cache" -o Acquire::Languages=none \
+		-o Acquire::Retries=3 "$@"
+}
+
+fetch_packages() {
+	echo "guest $arch: fetching Debian packages into $packages"
+	mkdir -p "$tmp/lists/partial" "$tmp/apt-cache/archives/partial" "$tmp/packages"
+	# A third-party source that is down does not matter; the download below notices the rest.
+	apt get update || echo "guest $arch: apt-get update failed, trying with what it got" >&2
+	# The meta package always depends on the newest kernel of its kind.
+	kernel=$(apt cache depends "linux-image-cloud-$debian_arch:$debian_arch" |
+		awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { sub(/:.*/, "", $2); print $2; exit }')
+	[ -n "$kernel" ] || die "cannot find Debian's cloud kernel for $debian_arch in the package sources"
+	# Signed and unsigned kernels are the same; a mirror can have one before the other.
+	(
+		cd "$tmp/packages" && {
+			apt get download "$kernel:$debian_arch" ||
+				apt get download "$kernel-unsigned:$debian_arch"
+		} && apt get download "busybox-static:$debian_arch"
+	) || die "cannot download the packages"
+	mv "$tmp/packages" "$packages"
+}
+
+[ -d "$packages" ] || fetch_packages
+
+echo "guest $arch: making images in $out"
+for package in "$packages"/*.deb; do
+	dpkg -x "$package" "$tmp/unpacked"
+done
+cp "$tmp"/unpacked/boot/vmlinuz-* "$new/kernel"
+if [ "$arch" = x86_64 ]; then
+	"$here/extract-vmlinux.sh" "$new/kernel" "$new/vmlinux"
+fi
+
+# The root file system. busybox's shell finds its own tools without links, so only what the
+# kernel, init and scripts call by path needs a name.
+root=$tmp/root
+mkdir "$root"
+(
+	cd "$root"
+	mkdir bin dev mnt newroot proc root run sbin sys tmp
+	cp "$tmp"/unpacked/bin/busybox bin/busybox 2>/dev/null || # before and after the /usr merge
+		cp "$tmp"/unpacked/usr/bin/busybox bin/busybox
+	for name in sh mount umount sync; do
+		ln -s busybox "bin/$name"
+	done
+	for name in init reboot poweroff halt; do
+		ln -s ../bin/busybox "sbin/$name"
+	done
+)
+cp -R "$here/root/." "$root"
+truncate -s "${root_mib}M" "$new/rootfs.ext4"
+mke2fs -q -F -t ext4 -L squib-root -m 0 -d "$root" "$new/rootfs.ext4"
+
+# The same with /init and the drivers makes the initramfs.
+cp "$here/initramfs-init" "$root/init"
+mkdir -p "$root/lib/modules"
+for module in $modules; do
+	file=$(find "$tmp/unpacked" -name "$module.ko*" -type f)
+	case $file in
+	*.ko) cp "$file" "$root/lib/modules" ;;
+	*.ko.xz) xz -dc "$file" >"$root/lib/modules/$module.ko" ;;
+	*.ko.zst) zstd -qdc "$file" >"$root/lib/modules/$module.ko" ;;
+	*)
+		grep -q "/$module\.ko$" "$tmp"/unpacked/lib/modules/*/modules.builtin ||
+			die "the kernel package has no module $module"
+		;;
+	esac
+done
+(cd "$root" && find . | sort | cpio -o -H newc --quiet -R 0:0) | gzip -9n >"$new/initrd"
+
+# 1 MiB before the partition and 1 MiB behind it for the second copy of the table.
+truncate -s "$((root_mib + 2))M" "$new/rootfs.gpt"
+printf 'label: gpt\nstart=1MiB, size=%sMiB, type=linux, uuid=%s\n' "$root_mib" "$partuuid" |
+	sfdisk -q "$new/rootfs.gpt"
+dd if="$new/rootfs.ext4" of="$new/rootfs.gpt" bs=1M seek=1 conv=notrunc,sparse status=none
+echo "$partuuid" >"$new/partuuid"
+
+rm -f "$out/.made-from"
+for image in $images; do
+	mv -f "$new/$image" "$out/$image"
+done
+inputs >"$new/made-from"
+mv "$new/made-from" "$out/.made-from"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Response bytes as contract section 1.2 wants them, in that order of lines. */
+/*
+ * Response bytes as contract section 1.2 wants them, in that order of lines. All functions append
+ * to @out, and when memory runs out leave it broken (base/buf.h).
+ */
 #ifndef SQUIB_HTTP_RESPONSE_H
 #define SQUIB_HTTP_RESPONSE_H
 
@@ -9,7 +12,8 @@
 #include "base/buf.h"
 
 struct http_response {
-	int status;
+	int status;			/* three digits */
+	bool version_1_0;		/* "HTTP/1.0": for the metadata server only */
 	bool close;			/* "Connection: close" instead of keep-alive */
 	bool deprecated;		/* "Deprecation: true" */
 	const char *allow;		/* "Allow: ..." (405 only) or NULL */
@@ -20,7 +24,7 @@ struct http_response {
 	size_t body_len;
 };
 
-/** http_response_write() - append the whole response */
+/** http_response_write() - append the whole response; header texts are the caller's to check */
 void http_response_write(struct buf *out, const struct http_response *response);
 
 /** http_response_fault() - append a response whose body is {"fault_message":"..."} (JSON-escaped) */

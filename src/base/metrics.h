@@ -151,10 +151,10 @@ struct metric_time {
 	T(state_agg) C(state_count) C(state_fails)
 
 /*
- * The groups, in the order of the line. G: one of it; D: one for each registered device, named
- * "‹group›_‹id›" and sorted by id.
+ * The groups, in the order of the line. G: one of it. D: one for each registered device, named
+ * "‹group›_‹id›" and sorted by id, then their sum. V: as D without a sum.
  */
-#define METRICS_GROUPS(G, D) \
+#define METRICS_GROUPS(G, D, V) \
 	G(api_server, METRICS_API_SERVER) \
 	G(balloon, METRICS_BALLOON) \
 	D(block, METRICS_BLOCK) \
@@ -176,7 +176,7 @@ struct metric_time {
 	G(vsock, METRICS_VSOCK) \
 	G(entropy, METRICS_ENTROPY) \
 	D(pmem, METRICS_PMEM) \
-	D(vhost_user_block, METRICS_VHOST_USER_BLOCK) \
+	V(vhost_user_block, METRICS_VHOST_USER_BLOCK) \
 	G(interrupts, METRICS_INTERRUPTS) \
 	G(memory_hotplug, METRICS_MEMORY_HOTPLUG)
 
@@ -187,7 +187,7 @@ struct metric_time {
 	struct metrics_##name { \
 		MEMBERS(METRICS_COUNT_FIELD, METRICS_VALUE_FIELD, METRICS_TIME_FIELD) \
 	};
-METRICS_GROUPS(METRICS_DECLARE, METRICS_DECLARE)
+METRICS_GROUPS(METRICS_DECLARE, METRICS_DECLARE, METRICS_DECLARE)
 
 struct metrics_device;	/* a registered one */
 struct metrics_writer;	/* the file, the line's buffer, the lock */
@@ -202,7 +202,7 @@ struct metrics_writer;	/* the file, the line's buffer, the lock */
 struct metrics {
 	bool has_rtc;			/* the guest is aarch64: the line has "rtc" */
 	struct metrics_writer *writer;
-	METRICS_GROUPS(METRICS_GROUP_FIELD, METRICS_DEVICES_FIELD)
+	METRICS_GROUPS(METRICS_GROUP_FIELD, METRICS_DEVICES_FIELD, METRICS_DEVICES_FIELD)
 };
 
 static inline void metrics_add(struct metric_count *count, uint64_t n)
@@ -225,7 +225,7 @@ void metrics_time(struct metric_time *time, uint64_t us);
 
 /** metrics_new() - all zero, no file; 0 or -ENOMEM. has_rtc may be set until the first line */
 int metrics_new(struct metrics **ret_metrics);
-/** metrics_free() - no device may be used any more. Writes nothing. Accepts NULL */
+/** metrics_free() - no device may be used any more. Writes no new line. Accepts NULL */
 void metrics_free(struct metrics *metrics);
 DEFINE_CLEANUP(struct metrics *, metrics_free)
 
@@ -240,7 +240,7 @@ DEFINE_CLEANUP(struct metrics *, metrics_free)
 #define METRICS_DEVICE_FUNCTIONS(name, MEMBERS) \
 	struct metrics_##name *metrics_##name##_register(struct metrics *metrics, const char *id); \
 	void metrics_##name##_unregister(struct metrics *metrics, struct metrics_##name *device);
-METRICS_GROUPS(METRICS_NO_FUNCTIONS, METRICS_DEVICE_FUNCTIONS)
+METRICS_GROUPS(METRICS_NO_FUNCTIONS, METRICS_DEVICE_FUNCTIONS, METRICS_DEVICE_FUNCTIONS)
 
 /**
  * metrics_open() - PUT /metrics, --metrics-path: lines go to config->metrics_path from now on

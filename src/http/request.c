@@ -500,12 +500,13 @@ static const char *find_line_end(const char *data, size_t len, char before)
 static enum http_event take_line(struct http_parser *parser, struct input *in,
 				 struct text *ret_line)
 {
+	const char before = parser->line_len > 0 ? parser->line[parser->line_len - 1] : 0;
 	const char *start = in->at, *lf;
 	size_t len = (size_t)(in->end - start);
 
 	if (len > sizeof(parser->line) - parser->line_len)
 		len = sizeof(parser->line) - parser->line_len;
-	lf = find_line_end(start, len, parser->line_len > 0 ? parser->line[parser->line_len - 1] : 0);
+	lf = find_line_end(start, len, before);
 	if (lf != NULL)
 		len = (size_t)(lf + 1 - start);
 	in->at += len;

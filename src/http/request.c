@@ -250,16 +250,16 @@ static bool parse_u32(struct text text, uint32_t *ret_value)
 /* Answers are never compressed, so a client that refuses plain ones cannot be served. */
 static enum http_event parse_accept_encoding(struct http_parser *parser, struct text value)
 {
-	const bool names_identity = text_contains(value, TEXT("identity"));
+	struct text rest = value;
 
 	if (value.len == 0)
 		return fail(parser, HTTP_PART_REQUEST, "Invalid request.");
-	while (value.data != NULL) {
-		struct text token = text_cut(&value, ',');
+	while (rest.data != NULL) {
+		struct text token = text_cut(&rest, ',');
 		struct text coding = text_trim(token);
 
 		if (text_is(coding, TEXT("identity;q=0")) ||
-		    (text_is(coding, TEXT("*;q=0")) && !names_identity))
+		    (text_is(coding, TEXT("*;q=0")) && !text_contains(value, TEXT("identity"))))
 			return fail_value(parser, TEXT("Accept-Encoding"), token);
 	}
 	return HTTP_NEED_MORE;

@@ -81,17 +81,26 @@ struct text text_cut(struct text *rest, char separator)
 	return part;
 }
 
-/* How many bytes from @p on are ASCII, in whole words: the rest is looked at one by one. */
-static size_t ascii_words(const char *p, size_t len)
+static bool is_ascii_word(const char *p)
 {
-	size_t i = 0;
 	uint64_t word;
 
-	for (; i + sizeof(word) <= len; i += sizeof(word)) {
-		memcpy(&word, p + i, sizeof(word));
-		if ((word & UINT64_C(0x8080808080808080)) != 0)
-			break;
-	}
+	memcpy(&word, p, sizeof(word));
+	return (word & UINT64_C(0x8080808080808080)) == 0;
+}
+
+/* How many bytes from @p on are ASCII: a word at a time, as nearly all lines are ASCII alone. */
+static size_t ascii_prefix(const char *p, size_t len)
+{
+	size_t i = 0;
+
+	while (len - i >= sizeof(uint64_t) && is_ascii_word(p + i))
+		i += sizeof(uint64_t);
+	/* The rest is shorter than a word; one that overlaps what was seen ends with it. */
+	if (i > 0 && len - i < sizeof(uint64_t) && is_ascii_word(p + len - sizeof(uint64_t)))
+		return len;
+	while (i < len && (unsigned char)p[i] < 0x80)
+		i++;
 	return i;
 }
 
@@ -137,9 +146,7 @@ bool utf8_is_valid(struct text text, size_t *ret_at, size_t *ret_bytes)
 	size_t i = 0, n;
 
 	while (i < text.len) {
-		i += ascii_words(text.data + i, text.len - i);
-		while (i < text.len && (unsigned char)text.data[i] < 0x80)
-			i++;
+		i += ascii_prefix(text.data + i, text.len - i);
 		if (i == text.len)
 			break;
 		n = utf8_sequence((const unsigned char *)text.data + i, text.len - i, ret_bytes);

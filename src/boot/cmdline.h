@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernel's command line, as contract 4.4, for a machine that describes its devices by ACPI or
+ * device tree.
+ */
+#ifndef SQUIB_BOOT_CMDLINE_H
+#define SQUIB_BOOT_CMDLINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <squib/config.h>
+#include <squib/controller.h>
+
+#include "base/buf.h"
+#include "base/fault.h"
+
+#define CMDLINE_MAX 2048	/* bytes, NUL included */
+
+#define CMDLINE_DEFAULT \
+	"reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd " \
+	"swiotlb=noforce"
+
+struct cmdline_params {
+	enum squib_arch arch;
+	const struct squib_machine *machine;
+	/*
+	 * aarch64, where upstream's serial port is an 8250: what the machine has instead. Both are
+	 * added when "console=" is given; NULL: nothing. console replaces a wish for ttyS0.
+	 */
+	const char *earlycon;		/* "pl011,mmio32,0x09000000" */
+	const char *console;		/* "ttyAMA0" */
+	uint32_t tsc_early_khz;		/* 0: not told */
+};
+
+/**
+ * cmdline_build() - the user's or the default command line, with what the machine adds
+ * @ret_line: empty at the call; a string (buf_str()) on success
+ *
+ * Additions go in front of " -- ", behind which the kernel passes everything to init.
+ *
+ * Return: 0, or a negative errno with @fault "Invalid kernel command line: ‹e›".
+ */
+int cmdline_build(const struct cmdline_params *params, struct buf *ret_line, struct fault *fault);
+
+#endif

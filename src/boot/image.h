@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kernel images: what a file is, and whether it can be started. Nothing in the file is believed
+ * before it has been checked against the file's size.
+ */
+#ifndef SQUIB_BOOT_IMAGE_H
+#define SQUIB_BOOT_IMAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <squib/controller.h>
+
+#include "base/fault.h"
+#include "base/fd.h"
+
+enum image_format {
+	IMAGE_BZIMAGE,		/* x86_64; Documentation/arch/x86/boot.rst of Linux */
+	IMAGE_ELF,		/* x86_64 vmlinux */
+	IMAGE_ARM64,		/* aarch64 Image; Documentation/arch/arm64/booting.rst */
+};
+
+#define IMAGE_DECOMPRESSED_MAX	(UINT64_C(1) << 30)	/* a vmlinux with its debug data is large */
+
+struct image {
+	int fd;			/* the plain image: of its own, position undefined, never written */
+	uint64_t size_bytes;
+	enum image_format format;
+	/*
+	 * Guest memory it needs from the first byte it occupies to the end of what it claims at its
+	 * start; the decompressed kernel with its bss, not the file.
+	 */
+	uint64_t memory_bytes;
+	uint64_t pvh_entry;	/* ELF: entry point of its PVH note; 0: no such note */
+};
+
+#define IMAGE_INIT { .fd = -1 }
+
+/**
+ * image_open() - recognise and check a kernel image
+ * @fd: a regular file, readable from 0; stays the caller's
+ *
+ * A file compressed with gzip or zstd is decompressed into a sealed memory file first, up to
+ * IMAGE_DECOMPRESSED_MAX.
+ *
+ * Return: 0 with @ret_image, to be given to image_done(); or a negative errno with the cause in
+ * @fault, to stand behind "Cannot load kernel due to ...: ".
+ */
+int image_open(int fd, enum squib_arch arch, struct image *ret_image, struct fault *fault);
+
+static inline void image_done(struct image *image) { fd_close(fd_take(&image->fd)); }
+static inline void image_done_p(struct image *image) { image_done(image); }
+
+#endif

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
+#include <cmocka.h>
+
+#include "boot/cmdline.h"
+#include "boot/decompress.h"
+#include "boot/image.h"
+
+#define ROOM 32768
+
+struct file {
+	uint8_t data[ROOM];
+	size_t len;
+};
+
+static int fd_of(const void *data, size_t len)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, data, len), (ssize_t)len);
+	return fd;
+}
+
+static int open_bytes(const void *data, size_t len, enum squib_arch arch, struct image *image,
+		      struct fault *fault)
+{
+	int fd = fd_of(data, len);
+	int r = image_open(fd, arch, image, fault);
+
+	close(fd);
+	return r;
+}
+
+static struct file make_bzimage(void)
+{
+	struct file f = { .len = 5 * 512 + 4096 };
+
+	f.data[0x1f1] = 4;
+	f.data[0x1f5] = 1;			/* 256 paragraphs */
+	f.data[0x1fe] = 0x55;
+	f.data[0x1ff] = 0xaa;
+	memcpy(f.data + 0x202, "HdrS", 4);
+	f.data[0x206] = 0x0f;
+	f.data[0x207] = 2;
+	f.data[0x211] = 1;
+	f.data[0x236] = 1;
+	f.data[0x263] = 1;			/* init_size 16 MiB */
+	return f;
+}
+
+static struct file make_arm64(void)
+{
+	struct file f = { .len = 4096 };
+
+	f.data[16 + 1] = 0x10;			/* image_size 4096 */
+	f.data[24] = 0xa;
+	memcpy(f.data + 56, "ARM\x64", 4);
+	return f;
+}
+
+#define ELF_NOTES	(64 + 3 * 56)
+#define ELF_TEXT	512
+
+static struct file make_elf(void)
+{
+	struct file f = { .len = 1024 };
+	Elf64_Ehdr ehdr = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, 1 },
+			    .e_type = ET_EXEC, .e_machine = EM_X86_64, .e_phoff = 64,
+			    .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 3 };
+	Elf64_Phdr phdrs[3] = {
+		{ .p_type = PT_LOAD, .p_offset = ELF_TEXT, .p_paddr = 1 << 24, .p_filesz = 512,
+		  .p_memsz = 4096 },
+		{ .p_type = PT_LOAD, .p_offset = 1024, .p_paddr = (1 << 24) + 65536,
+		  .p_memsz = 4096 },
+		{ .p_type = PT_NOTE, .p_offset = ELF_NOTES, .p_filesz = 44 },
+	};
+	static const uint8_t notes[44] = {
+		4, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 'X', 'e', 'n', 0, 1, 2, 3, 4,
+		4, 0, 0, 0, 8, 0, 0, 0, 18, 0, 0, 0, 'X', 'e', 'n', 0, 0x50, 3, 0, 1, 0, 0, 0, 0,
+	};
+
+	memcpy(f.data, &ehdr, sizeof(ehdr));
+	memcpy(f.data + 64, phdrs, sizeof(phdrs));
+	memcpy(f.data + ELF_NOTES, notes, sizeof(notes));
+	return f;
+}
+
+static struct file gzip(struct file plain)
+{
+	struct file f = { 0 };
+	z_stream z = { .next_in = plain.data, .avail_in = (uInt)plain.len,
+		       .next_out = f.data, .avail_out = ROOM };
+
+	assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY), Z_OK);
+	assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+	f.len = z.total_out;
+	deflateEnd(&z);
+	return f;
+}
+
+static struct file zstd(struct file plain)
+{
+	struct file f = { 0 };
+
+	f.len = ZSTD_compress(f.data, ROOM, plain.data, plain.len, 3);
+	assert_false(ZSTD_isError(f.len));
+	return f;
+}
+
+static void every_format_is_recognised_plain_and_compressed(void **state)
+{
+	const struct { struct file file; enum squib_arch arch; enum image_format format;
+		       uint64_t memory; } cases[] = {
+		{ make_bzimage(), SQUIB_ARCH_X86_64, IMAGE_BZIMAGE, 1 << 24 },
+		{ make_elf(), SQUIB_ARCH_X86_64, IMAGE_ELF, 65536 + 4096 },
+		{ make_arm64(), SQUIB_ARCH_AARCH64, IMAGE_ARM64, 4096 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct file files[] = { cases[i].file, gzip(cases[i].file),
+					      zstd(cases[i].file) };
+
+		for (size_t j = 0; j < ARRAY_SIZE(files); j++) {
+			CLEANUP(image_done) struct image image = IMAGE_INIT;
+			CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+			char byte;
+
+			if (open_bytes(files[j].data, files[j].len, cases[i].arch, &image,
+				       &fault) < 0)
+				fail_msg("%zu %zu: %s", i, j, fault_text(&fault));
+			assert_int_equal(image.format, cases[i].format);
+			assert_int_equal(image.size_bytes, cases[i].file.len);
+			assert_int_equal(image.memory_bytes, cases[i].memory);
+			if (image.format == IMAGE_ELF)
+				assert_int_equal(image.pvh_entry, 0x1000350);
+			assert_int_equal(pread(image.fd, &byte, 1, 0), 1);
+			if (j > 0)
+				assert_int_equal(pwrite(image.fd, &byte, 1, 0), -1);	/* sealed */
+		}
+	}
+}
+
+static void every_truncation_is_refused(void **state)
+{
+	const struct { struct file file; enum squib_arch arch; size_t enough; } cases[] = {
+		{ make_bzimage(), SQUIB_ARCH_X86_64, SIZE_MAX },
+		{ make_elf(), SQUIB_ARCH_X86_64, SIZE_MAX },
+		{ make_arm64(), SQUIB_ARCH_AARCH64, 2048 },	/* the rest may be bss */
+		{ gzip(make_elf()), SQUIB_ARCH_X86_64, SIZE_MAX },
+		{ zstd(make_elf()), SQUIB_ARCH_X86_64, SIZE_MAX },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		for (size_t len = 0; len < cases[i].file.len && len < cases[i].enough; len++) {
+			CLEANUP(image_done) struct image image = IMAGE_INIT;
+			CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+
+			if (open_bytes(cases[i].file.data, len, cases[i].arch, &image, &fault) == 0)
+				fail_msg("case %zu was taken with %zu bytes", i, len);
+			assert_true(fault_text(&fault)[0] != '\0');
+			assert_int_equal(image.fd, -1);
+		}
+	}
+}
+
+static void set16(struct file *f, size_t at, uint16_t value) { memcpy(f->data + at, &value, 2); }
+static void set64(struct file *f, size_t at, uint64_t value) { memcpy(f->data + at, &value, 8); }
+
+static void refused(struct file f, enum squib_arch arch, const char *want)
+{
+	CLEANUP(image_done) struct image image = IMAGE_INIT;
+	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+
+	assert_true(open_bytes(f.data, f.len, arch, &image, &fault) < 0);
+	if (strstr(fault_text(&fault), want) == NULL)
+		fail_msg("got \"%s\", want \"%s\"", fault_text(&fault), want);
+}
+
+static void hostile_and_foreign_headers_are_refused_by_name(void **state)
+{
+	struct file f;
+
+	(void)state;
+	refused(make_arm64(), SQUIB_ARCH_X86_64, "The image is an aarch64 Image, the guest is x86_64");
+	refused(make_bzimage(), SQUIB_ARCH_AARCH64, "The image is a bzImage, the guest is aarch64");
+	refused(make_elf(), SQUIB_ARCH_AARCH64, "The image is ELF for x86_64, the guest is aarch64");
+	f = make_elf();
+	set16(&f, 18, EM_AARCH64);
+	refused(f, SQUIB_ARCH_X86_64, "another architecture");
+	refused(f, SQUIB_ARCH_AARCH64, "needs an Image file");
+	f = make_elf();
+	f.data[EI_CLASS] = ELFCLASS32;
+	refused(f, SQUIB_ARCH_X86_64, "not 64-bit");
+	f = make_elf();
+	set16(&f, 16, ET_CORE);
+	refused(f, SQUIB_ARCH_X86_64, "not an executable");
+	f = make_elf();
+	set16(&f, 56, 65535);			/* e_phnum */
+	refused(f, SQUIB_ARCH_X86_64, "bad program headers");
+	f = make_elf();
+	set64(&f, 32, UINT64_MAX - 8);		/* e_phoff */
+	refused(f, SQUIB_ARCH_X86_64, "bad program headers");
+	f = make_elf();
+	set64(&f, 64 + 8, UINT64_MAX);		/* p_offset */
+	refused(f, SQUIB_ARCH_X86_64, "out of bounds");
+	f = make_elf();
+	set64(&f, 64 + 24, UINT64_MAX - 100);	/* p_paddr */
+	refused(f, SQUIB_ARCH_X86_64, "out of bounds");
+	f = make_elf();
+	set64(&f, 64 + 40, 100);		/* p_memsz below p_filesz */
+	refused(f, SQUIB_ARCH_X86_64, "out of bounds");
+	f = make_elf();
+	set16(&f, 64, PT_NULL);
+	set16(&f, 64 + 56, PT_NULL);
+	refused(f, SQUIB_ARCH_X86_64, "nothing to load");
+	f = make_bzimage();
+	f.data[0x206] = 6;
+	refused(f, SQUIB_ARCH_X86_64, "no 64-bit entry point");
+	f = make_bzimage();
+	f.data[0x211] = 0;
+	refused(f, SQUIB_ARCH_X86_64, "zImage");
+	f = make_bzimage();
+	f.data[0x1f7] = 0xff;
+	refused(f, SQUIB_ARCH_X86_64, "truncated");
+	f = make_bzimage();
+	f.data[0x1f5] = 0;
+	refused(f, SQUIB_ARCH_X86_64, "no kernel in it");
+	f = make_arm64();
+	f.data[24] |= 1;
+	refused(f, SQUIB_ARCH_AARCH64, "big-endian");
+	f = make_arm64();
+	set64(&f, 8, UINT64_MAX);		/* text_offset */
+	refused(f, SQUIB_ARCH_AARCH64, "bad header");
+	f = (struct file){ .data = "MZ\0\0zimg", .len = 64 };
+	refused(f, SQUIB_ARCH_AARCH64, "zboot");
+	f = (struct file){ .data = "#!/bin/sh\n", .len = 10 };
+	refused(f, SQUIB_ARCH_X86_64, "Not a kernel image");
+	f = (struct file){ .len = 0 };
+	refused(f, SQUIB_ARCH_X86_64, "The image is empty");
+	refused(gzip(gzip(make_elf())), SQUIB_ARCH_X86_64, "Not a kernel image");
+}
+
+static void notes_that_lie_are_skipped(void **state)
+{
+	(void)state;
+	for (size_t at = ELF_NOTES; at < ELF_NOTES + 44; at++) {
+		for (int value = 0; value < 256; value++) {
+			CLEANUP(image_done) struct image image = IMAGE_INIT;
+			struct file f = make_elf();
+
+			f.data[at] = (uint8_t)value;
+			assert_int_equal(open_bytes(f.data, f.len, SQUIB_ARCH_X86_64, &image, NULL),
+					 0);
+		}
+	}
+}
+
+static void random_damage_is_survived(void **state)
+{
+	const struct file originals[] = { make_bzimage(), make_elf(), make_arm64(),
+					  gzip(make_elf()), zstd(make_elf()) };
+
+	(void)state;
+	srandom(1);
+	for (int i = 0; i < 20000; i++) {
+		CLEANUP(image_done) struct image image = IMAGE_INIT;
+		struct file f = originals[i % 5];
+
+		for (long n = random() % 4 + 1; n > 0; n--)
+			f.data[(size_t)random() % (i % 2 ? f.len : 620) % f.len] = (uint8_t)random();
+		open_bytes(f.data, f.len, i % 5 == 2 ? SQUIB_ARCH_AARCH64 : SQUIB_ARCH_X86_64,
+			   &image, NULL);
+	}
+}
+
+static void what_comes_out_is_bounded(void **state)
+{
+	const struct file plain = { .len = 30000 };
+	const struct file packed[] = { gzip(plain), zstd(plain) };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(packed); i++) {
+		CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+		int fd = fd_of(packed[i].data, packed[i].len);
+
+		assert_int_equal(decompress(&fd, 29999, &fault), -EFBIG);
+		assert_string_equal(fault_text(&fault), "The compressed image is too large");
+		assert_int_equal(decompress(&fd, 30000, &fault), 1);
+		assert_int_equal(lseek(fd, 0, SEEK_END), 30000);
+		close(fd);
+	}
+}
+
+static void what_is_no_file_is_refused(void **state)
+{
+	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+	struct image image = IMAGE_INIT;
+	int p[2];
+	int dir = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	(void)state;
+	assert_int_equal(pipe(p), 0);
+	assert_true(image_open(p[0], SQUIB_ARCH_X86_64, &image, &fault) < 0);
+	assert_true(image_open(dir, SQUIB_ARCH_X86_64, &image, &fault) < 0);
+	assert_true(image_open(-1, SQUIB_ARCH_X86_64, &image, &fault) < 0);
+	assert_string_equal(fault_text(&fault),
+			    "Cannot read the image: Bad file descriptor (os error 9)");
+	close(dir);
+	close(p[0]);
+	close(p[1]);
+}
+
+/* Command lines */
+
+static const struct squib_drive root_rw = { .drive_id = "r", .is_root_device = true };
+static const struct squib_drive root_ro = { .drive_id = "r", .is_root_device = true,
+					    .is_read_only = true, .partuuid = "0eaa91a0-01" };
+static const struct squib_drive data = { .drive_id = "d" };
+
+static void command_lines(void **state)
+{
+	static const struct { const char *args; const struct squib_drive *drive; bool arm;
+			      uint32_t khz; const char *want; } cases[] = {
+		{ NULL, NULL, false, 0, CMDLINE_DEFAULT " pci=off" },
+		{ "", NULL, false, 0, "pci=off" },
+		{ "  a b ", &data, false, 0, "a b pci=off" },
+		{ "console=ttyS0", &root_rw, false, 2300000,
+		  "console=ttyS0 pci=off root=/dev/vda rw tsc_early_khz=2300000" },
+		{ "x", &root_ro, false, 0, "x pci=off root=PARTUUID=0eaa91a0-01 ro" },
+		{ "x -- single -- more", &root_rw, false, 7,
+		  "x pci=off root=/dev/vda rw tsc_early_khz=7 -- single -- more" },
+		{ "x", &root_rw, true, 0, "x pci=off root=/dev/vda rw" },
+		{ "x console=ttyS0", NULL, true, 0,
+		  "x console=ttyS0 pci=off console=ttyAMA0 earlycon=pl011,0x9" },
+		{ "console=ttyAMA0,115200", NULL, true, 0,
+		  "console=ttyAMA0,115200 pci=off earlycon=pl011,0x9" },
+		{ "netconsole=x", NULL, true, 0, "netconsole=x pci=off" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		CLEANUP(buf_done) struct buf line = BUF_INIT;
+		struct squib_boot_source source = { .boot_args = cases[i].args };
+		struct squib_machine machine = { .boot_source = &source, .drives = &cases[i].drive,
+						 .drive_count = cases[i].drive != NULL };
+		struct cmdline_params params = {
+			.arch = cases[i].arm ? SQUIB_ARCH_AARCH64 : SQUIB_ARCH_X86_64,
+			.machine = &machine, .tsc_early_khz = cases[i].khz,
+			.console = "ttyAMA0", .earlycon = "pl011,0x9",
+		};
+
+		assert_int_equal(cmdline_build(&params, &line, NULL), 0);
+		assert_string_equal(buf_str(&line), cases[i].want);
+	}
+}
+
+static void command_lines_that_are_refused(void **state)
+{
+	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+	char args[CMDLINE_MAX + 1];
+	struct squib_boot_source source = { .boot_args = args };
+	struct squib_machine machine = { .boot_source = &source };
+	struct cmdline_params params = { .machine = &machine };
+	struct buf line = BUF_INIT;
+
+	(void)state;
+	memset(args, 'x', sizeof(args));
+	args[CMDLINE_MAX - 1 - strlen(" pci=off")] = '\0';
+	assert_int_equal(cmdline_build(&params, &line, &fault), 0);	/* exactly at the end */
+	buf_done(&line);
+	args[CMDLINE_MAX - 1 - strlen(" pci=off")] = 'x';
+	args[CMDLINE_MAX - strlen(" pci=off")] = '\0';
+	assert_true(cmdline_build(&params, &line, &fault) < 0);
+	assert_string_equal(fault_text(&fault), "Invalid kernel command line: "
+			    "Inserting string would make command line too long.");
+	buf_done(&line);
+	strcpy(args, "a\nb");
+	assert_true(cmdline_build(&params, &line, &fault) < 0);
+	assert_string_equal(fault_text(&fault), "Invalid kernel command line: "
+			    "String contains a non-printable ASCII character.");
+	buf_done(&line);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_format_is_recognised_plain_and_compressed),
+		cmocka_unit_test(every_truncation_is_refused),
+		cmocka_unit_test(hostile_and_foreign_headers_are_refused_by_name),
+		cmocka_unit_test(notes_that_lie_are_skipped),
+		cmocka_unit_test(random_damage_is_survived),
+		cmocka_unit_test(what_comes_out_is_bounded),
+		cmocka_unit_test(what_is_no_file_is_refused),
+		cmocka_unit_test(command_lines),
+		cmocka_unit_test(command_lines_that_are_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

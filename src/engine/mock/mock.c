@@ -83,6 +83,15 @@ static int mock_nothing(struct engine *engine, struct fault *fault)
 	return 0;
 }
 
+static int mock_update_drive(struct engine *engine, const struct squib_drive_update *update,
+			     struct fault *fault)
+{
+	(void)engine;
+	(void)update;
+	(void)fault;
+	return 0;
+}
+
 static size_t mock_serial_input(struct engine *engine, const void *data, size_t len)
 {
 	(void)engine;
@@ -105,6 +114,7 @@ const struct engine_ops engine_mock = {
 	.pause = mock_nothing,
 	.resume = mock_nothing,
 	.send_ctrl_alt_del = mock_nothing,
+	.update_drive = mock_update_drive,
 	.serial_input = mock_serial_input,
 	.serial_output_ready = mock_serial_output_ready,
 };

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the machine uses of the host: files that were opened when their resource was configured,
+ * so that what was checked is what the guest gets. By id; replaced and forgotten as the
+ * configuration is. The monitor's thread only.
+ */
+#ifndef SQUIB_VMM_HOST_H
+#define SQUIB_VMM_HOST_H
+
+#include <squib/config.h>
+
+#include "base/fault.h"
+#include "engine/engine.h"
+
+struct host;
+
+int host_new(struct host **ret_host);
+void host_free(struct host *host);
+
+/**
+ * host_set_boot_source() / host_set_drive() / host_set_vsock() - open what a config names
+ *
+ * On failure the one before stays, except for vsock, whose socket is removed before the new one is
+ * bound. Faults are whole texts with the class prefix (contract 2.3, 2.7, 2.10).
+ */
+int host_set_boot_source(struct host *host, const struct squib_boot_source *source,
+			 struct fault *fault);
+int host_set_drive(struct host *host, const struct squib_drive *drive, struct fault *fault);
+int host_set_vsock(struct host *host, const struct squib_vsock *vsock, struct fault *fault);
+
+/**
+ * host_open_drive_file() - open a drive's backing file
+ *
+ * The fault is "Virtio backend error: Error manipulating the backing file: ‹io› ‹path›".
+ */
+int host_open_drive_file(const char *path, bool read_only, struct fault *fault);
+
+struct engine_file host_kernel(const struct host *host);
+struct engine_file host_initrd(const struct host *host);	/* fd -1: none */
+struct engine_file host_drive(const struct host *host, const char *drive_id);
+
+#endif

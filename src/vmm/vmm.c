@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of a machine: see vmm.h. */
+#include "vmm/vmm_internal.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define METRICS_PERIOD_NS (60 * UINT64_C(1000000000))
+#define CONSOLE_FLUSH_MS 1000
+
+void vmm_stop(struct vmm *vmm, int exit_code)
+{
+	vmm->stopping = true;
+	vmm->exit_code = exit_code;
+}
+
+/* ---- what the engine tells ---- */
+
+static void engine_ended(struct engine_listener *listener, enum engine_end end)
+{
+	struct vmm *vmm = container_of(listener, struct vmm, engine_listener);
+
+	log_info(vmm->params.log, "Vmm is stopping.");
+	vmm_stop(vmm, end == ENGINE_END_GUEST ? 0 : 1);
+}
+
+static size_t serial_output(struct engine_listener *listener, const void *data, size_t len)
+{
+	return console_output(container_of(listener, struct vmm, engine_listener)->console, data,
+			      len);
+}
+
+static void serial_input_ready(struct engine_listener *listener)
+{
+	console_input_ready(container_of(listener, struct vmm, engine_listener)->console);
+}
+
+static uint64_t cpu_time_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static void boot_timer(struct engine_listener *listener)
+{
+	struct vmm *vmm = container_of(listener, struct vmm, engine_listener);
+	uint64_t us = clock_ns() / 1000 - vmm->params.start_time_us;
+	uint64_t cpu_us = cpu_time_us() - vmm->params.start_cpu_us;
+
+	log_info(vmm->params.log, "Guest-boot-time = %6ju us %ju ms, %6ju CPU us %ju CPU ms",
+		 (uintmax_t)us, (uintmax_t)us / 1000, (uintmax_t)cpu_us, (uintmax_t)cpu_us / 1000);
+}
+
+/* ---- what the console tells ---- */
+
+static size_t console_input(struct console_listener *listener, const void *data, size_t len)
+{
+	struct vmm *vmm = container_of(listener, struct vmm, console_listener);
+
+	/* before the machine is built nobody takes it; it waits */
+	return vmm->engine != NULL ? vmm->ops->serial_input(vmm->engine, data, len) : 0;
+}
+
+static void console_output_ready(struct console_listener *listener)
+{
+	struct vmm *vmm = container_of(listener, struct vmm, console_listener);
+
+	if (vmm->engine != NULL && vmm->ops->serial_output_ready != NULL)
+		vmm->ops->serial_output_ready(vmm->engine);
+}
+
+/* ---- starting ---- */
+
+static int open_console(struct vmm *vmm, const struct squib_machine *machine, struct fault *fault)
+{
+	struct console_params params = {
+		.loop = vmm->params.loop,
+		.log = vmm->params.log,
+		.metrics = vmm->params.metrics,
+		.listener = &vmm->console_listener,
+		.arch = vmm->params.arch,
+		.serial = machine->serial,
+		.input_fd = vmm->params.console_in,
+		.output_fd = vmm->params.console_out,
+	};
+
+	return console_new(&params, &vmm->console, fault);
+}
+
+static int create_engine(struct vmm *vmm, struct engine **ret_engine, struct fault *fault)
+{
+	struct engine_params params = {
+		.arch = vmm->params.arch,
+		.instance_id = vmm->params.instance_id,
+		.boot_timer = vmm->params.boot_timer,
+		.log = vmm->params.log,
+		.metrics = vmm->params.metrics,
+		.loop = vmm->params.loop,
+		.listener = &vmm->engine_listener,
+	};
+
+	return vmm->ops->create(&params, ret_engine, fault);
+}
+
+static int start_engine(struct vmm *vmm, struct engine *engine,
+			const struct squib_machine *machine, struct fault *fault)
+{
+	struct engine_file *drives = calloc(machine->drive_count + 1, sizeof(*drives));
+	struct engine_machine build = {
+		.description = machine,
+		.kernel = host_kernel(vmm->host),
+		.initrd = host_initrd(vmm->host),
+		.drives = drives,
+	};
+	int r;
+
+	if (drives == NULL)
+		return fault_set(fault, -ENOMEM, "Internal error while starting microVM: Out of "
+				 "memory");
+	for (size_t i = 0; i < machine->drive_count; i++)
+		drives[i] = host_drive(vmm->host, machine->drives[i]->drive_id);
+	r = vmm->ops->start(engine, &build, fault);
+	free(drives);
+	return r;
+}
+
+static void write_metrics(struct vmm *vmm)
+{
+	metrics_write(vmm->params.metrics);
+	loop_timer_set(&vmm->metrics_timer, clock_ns() + METRICS_PERIOD_NS);
+}
+
+int vmm_start(struct vmm *vmm, struct squib_action *action, struct fault *fault)
+{
+	const struct squib_machine *machine = squib_action_machine(action);
+	struct engine *engine = NULL;
+	int r;
+
+	/* the console first: an engine may have output from the moment it starts */
+	r = open_console(vmm, machine, fault);
+	if (r == 0)
+		r = create_engine(vmm, &engine, fault);
+	if (r == 0)
+		r = start_engine(vmm, engine, machine, fault);
+	if (r < 0) {
+		vmm->ops->destroy(engine);
+		console_free(vmm->console);
+		vmm->console = NULL;
+		return r;
+	}
+	vmm->engine = engine;
+	vmm->started = squib_action_ref(action);
+	vmm->machine = machine;
+	if (machine->balloon != NULL)
+		vmm->balloon = *machine->balloon;
+	console_input_ready(vmm->console);
+	write_metrics(vmm);
+	return 0;
+}
+
+/* ---- the loop ---- */
+
+static void actions_ready(struct loop_source *source, uint32_t events)
+{
+	struct vmm *vmm = container_of(source, struct vmm, actions);
+	struct squib_action *action;
+
+	(void)events;
+	/* one at a time: the engine's and the console's events are served in between */
+	if (squib_controller_next(vmm->params.controller, 0, &action) == 1)
+		vmm_handle(vmm, action);
+}
+
+static void metrics_due(struct loop_timer *timer)
+{
+	struct vmm *vmm = container_of(timer, struct vmm, metrics_timer);
+
+	if (vmm->paused)	/* as upstream, a paused machine writes none */
+		loop_timer_set(timer, clock_ns() + METRICS_PERIOD_NS);
+	else
+		write_metrics(vmm);
+}
+
+int vmm_new(const struct vmm_params *params, struct vmm **ret_vmm)
+{
+	struct vmm *vmm = calloc(1, sizeof(*vmm));
+	int r;
+
+	if (vmm == NULL)
+		return -ENOMEM;
+	vmm->params = *params;
+	vmm->engine_listener = (struct engine_listener){
+		.ended = engine_ended,
+		.serial_output = serial_output,
+		.serial_input_ready = serial_input_ready,
+		.boot_timer = boot_timer,
+	};
+	vmm->console_listener = (struct console_listener){
+		.input = console_input,
+		.output_ready = console_output_ready,
+	};
+	vmm->metrics_timer.source.fd = -1;
+	vmm->actions = (struct loop_source){ .fd = squib_controller_fd(params->controller),
+					     .events = EPOLLIN, .ready = actions_ready };
+	r = host_new(&vmm->host);
+	if (r == 0)
+		r = loop_timer_init(params->loop, &vmm->metrics_timer, metrics_due);
+	if (r == 0)
+		r = loop_add(params->loop, &vmm->actions);
+	if (r < 0) {
+		vmm_free(vmm);
+		return r;
+	}
+	*ret_vmm = vmm;
+	return 0;
+}
+
+void vmm_set_engine(struct vmm *vmm, const struct engine_ops *ops)
+{
+	vmm->ops = ops;
+}
+
+void vmm_free(struct vmm *vmm)
+{
+	if (vmm == NULL)
+		return;
+	loop_remove(vmm->params.loop, &vmm->actions);
+	if (vmm->metrics_timer.source.fd >= 0)
+		loop_timer_done(vmm->params.loop, &vmm->metrics_timer);
+	if (vmm->engine != NULL)
+		vmm->ops->destroy(vmm->engine);
+	console_free(vmm->console);
+	squib_action_unref(vmm->started);
+	host_free(vmm->host);
+	free(vmm);
+}
+
+int vmm_run(struct vmm *vmm)
+{
+	while (!vmm->stopping) {
+		int r = loop_run_once(vmm->params.loop, -1);
+
+		if (r < 0) {
+			char error[OS_ERROR_MAX];
+
+			log_error(vmm->params.log, "Event loop failed: %s", os_error(r, error));
+			return 1;
+		}
+	}
+	squib_controller_set_phase(vmm->params.controller, SQUIB_PHASE_SHUTDOWN);
+	if (vmm->console != NULL)
+		console_flush(vmm->console, CONSOLE_FLUSH_MS);
+	metrics_write(vmm->params.metrics);
+	return vmm->exit_code;
+}
+
+void vmm_restore_terminal(const struct vmm *vmm)
+{
+	if (vmm != NULL)
+		console_restore_terminal(vmm->console);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The monitor: takes actions from a controller's queue, opens what they name, builds and runs the
+ * machine by an engine, and ends with it. It owns the thread that calls vmm_run().
+ */
+#ifndef SQUIB_VMM_H
+#define SQUIB_VMM_H
+
+#include <squib/controller.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/metrics.h"
+#include "engine/engine.h"
+
+struct vmm;
+
+struct vmm_params {
+	struct squib_controller *controller;
+	struct loop *loop;
+	struct log *log;
+	struct metrics *metrics;
+	enum squib_arch arch;
+	const char *instance_id;
+	bool boot_timer;
+	uint64_t start_time_us;		/* of the process, CLOCK_MONOTONIC; for the boot timer */
+	uint64_t start_cpu_us;		/* CPU time at that moment */
+	int console_in, console_out;	/* the guest's serial port; not closed */
+	/* All must outlive the monitor. */
+};
+
+int vmm_new(const struct vmm_params *params, struct vmm **ret_vmm);
+
+/** vmm_free() - stop the machine at once, if one runs; accepts NULL */
+void vmm_free(struct vmm *vmm);
+
+/** vmm_set_engine() - which engine machines are made by; before vmm_run() */
+void vmm_set_engine(struct vmm *vmm, const struct engine_ops *ops);
+
+/** vmm_run() - serve actions until the machine ends or vmm_stop(); the program's exit code */
+int vmm_run(struct vmm *vmm);
+
+/** vmm_stop() - make vmm_run() return @exit_code; from a handler of the loop */
+void vmm_stop(struct vmm *vmm, int exit_code);
+
+/** vmm_restore_terminal() - for fatal signals; async-signal-safe; accepts NULL */
+void vmm_restore_terminal(const struct vmm *vmm);
+
+#endif

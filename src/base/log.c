@@ -283,13 +283,12 @@ static int write_all(int fd, const char *data, size_t len, size_t *ret_written)
 
 static void line_out(struct log *log)
 {
-	size_t written;
+	size_t written = 0;
 
 	if (buf_error(&log->line) < 0 ||
 	    write_all(atomic_load(&log->fd), log->line.data, log->line.len, &written) < 0) {
 		count_loss(log);
-		if (buf_error(&log->line) == 0 && written > 0)
-			log->torn = true;
+		log->torn = log->torn || written > 0;
 	} else {
 		log->torn = false;
 	}

@@ -147,7 +147,7 @@ void metrics_time(struct metric_time *time, uint64_t us)
 
 static void line_add(struct metrics_writer *writer, const char *data, size_t len)
 {
-	if (writer->len <= writer->cap && len <= writer->cap - writer->len)
+	if (len > 0 && writer->len <= writer->cap && len <= writer->cap - writer->len)
 		memcpy(writer->line + writer->len, data, len);
 	writer->len += len;
 }

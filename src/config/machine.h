@@ -27,8 +27,9 @@ struct machine_rules {
 	struct squib_limits limits;	/* mmds_bytes already defaulted */
 };
 
+/** machine_new() - one vCPU, 128 MiB, nothing else; @rules are copied. 0 or -ENOMEM */
 int machine_new(const struct machine_rules *rules, struct machine **ret_machine);
-void machine_free(struct machine *machine);
+void machine_free(struct machine *machine);		/* accepts NULL */
 
 /**
  * machine_check() - may this change be made?
@@ -36,12 +37,27 @@ void machine_free(struct machine *machine);
  * @id: path id for drives, interfaces and pmem; the only input of DELETE
  * @config: as decoded; NULL for DELETE
  *
- * For PUT and PATCH /mmds use machine_check_mmds(). Types that change no config pass.
+ * For PUT and PATCH /mmds use machine_check_mmds(). Types that change no config pass, but for
+ * those that ask a balloon for what it was not configured for (statistics, hinting).
+ *
+ * Not checked here, for the monitor to do: everything about a device this description does not
+ * know (PATCH and DELETE), all of DELETE, PCI and used ids of post-boot PUT, the size of PATCH
+ * /hotplug/memory (upstream looks at the driver first), boot_args (files come first).
  *
  * Return: 0, or -EINVAL with the client's text in @fault.
  */
 int machine_check(const struct machine *machine, enum squib_action_type type, bool post_boot,
 		  const char *id, const void *config, struct fault *fault);
+
+/**
+ * boot_args_check() - are these boot arguments a kernel command line? (contract 2.3)
+ * @args: NULL passes: the default
+ *
+ * For the monitor, once it has opened the kernel and the initrd.
+ *
+ * Return: 0, or -EINVAL with the client's text in @fault.
+ */
+int boot_args_check(const char *args, struct fault *fault);
 
 /**
  * machine_check_mmds() - compute the data store a PUT or PATCH /mmds leads to
@@ -54,7 +70,11 @@ int machine_check_mmds(const struct machine *machine, enum squib_action_type typ
 
 /**
  * machine_apply() - the change was made: take it over (contract 3.1)
- * @arena: owns @config; a reference is taken for as long as it is part of the description
+ * @arena: owns @config; a reference is taken for as long as it is part of the description. May be
+ *	NULL with PATCH (but for /mmds) and DELETE, which keep nothing of @config
+ *
+ * @config was accepted by machine_check(). A device that the description does not know is left
+ * alone by PATCH and DELETE.
  *
  * Return: 0 or -ENOMEM, and then nothing changed.
  */
@@ -64,7 +84,7 @@ int machine_apply(struct machine *machine, enum squib_action_type type, const ch
 /** machine_lose() - the change failed and took the old resource with it (squib_action_fail_lost()) */
 void machine_lose(struct machine *machine, enum squib_action_type type, const char *id);
 
-/** machine_blocks_load() - does a request of this type set the boot-path flag (contract 2.0)? */
+/** machine_action_blocks_load() - does a request of this type set the boot-path flag (contract 2.0)? */
 bool machine_action_blocks_load(enum squib_action_type type);
 
 /* The guest's live values of memory hotplug, for GET. */
@@ -74,6 +94,11 @@ void machine_set_plugged(struct machine *machine, uint64_t plugged_mib, uint64_t
  * machine_view() - the whole machine in one struct, for InstanceStart
  * @arena: owns the arrays; everything they point to is kept alive by references @arena holds, see
  *	arena_keep()
+ *
+ * The view is of this moment; later changes do not reach it. Its mmds_config is NULL unless an
+ * interface serves MMDS, and lists those that do.
+ *
+ * Return: 0, or -ENOMEM and *@ret_view is not written.
  */
 int machine_view(const struct machine *machine, struct arena *arena,
 		 const struct squib_machine **ret_view);

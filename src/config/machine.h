@@ -5,8 +5,8 @@
  * has acknowledged it, and renders GET bodies from it. Not thread-safe.
  *
  * Checks here are those that need no host (contract 2 and 3.1): bounds, root devices, MAC
- * addresses, ids that mmds/config names, memory against balloon... Faults carry the full text that clients
- * get, with the class prefix.
+ * addresses, ids that mmds/config names, memory against balloon... Faults carry the full text that
+ * clients get, with the class prefix.
  */
 #ifndef SQUIB_CONFIG_MACHINE_H
 #define SQUIB_CONFIG_MACHINE_H
@@ -84,7 +84,7 @@ int machine_apply(struct machine *machine, enum squib_action_type type, const ch
 /** machine_lose() - the change failed and took the old resource with it (squib_action_fail_lost()) */
 void machine_lose(struct machine *machine, enum squib_action_type type, const char *id);
 
-/** machine_action_blocks_load() - does a request of this type set the boot-path flag (contract 2.0)? */
+/** machine_action_blocks_load() - does this type set the boot-path flag (contract 2.0)? */
 bool machine_action_blocks_load(enum squib_action_type type);
 
 /* The guest's live values of memory hotplug, for GET. */

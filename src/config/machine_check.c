@@ -122,7 +122,8 @@ static int check_balloon_stats(const struct machine *machine, struct fault *faul
 	if (!machine->has_balloon || machine->balloon.stats_polling_interval_s > 0)
 		return 0;
 	return fault_set(fault, -EINVAL,
-			 "Internal VMM error: Balloon: Received stats query when stats are disabled.");
+			 "Internal VMM error: Balloon: Received stats query when stats are "
+			 "disabled.");
 }
 
 static int check_balloon_hinting(const struct machine *machine, struct fault *fault)

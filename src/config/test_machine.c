@@ -82,8 +82,7 @@ static const struct squib_rate_limiter *dup_limiter(struct arena *arena,
 	return copy;
 }
 
-#define DUP(arena, config) \
-	((void *)arena_memdup((arena), (config), sizeof(*(config))))
+#define DUP(arena, config) ((void *)arena_memdup((arena), (config), sizeof(*(config))))
 
 static const void *dup_drive(struct arena *arena, const struct squib_drive *config)
 {
@@ -197,9 +196,9 @@ static const void *dup_machine_update(struct arena *arena,
 {
 	struct squib_machine_config_update *copy = DUP(arena, config);
 
-#define DUP_FIELD(name) \
-	if (config->name != NULL) \
-		copy->name = DUP(arena, config->name)
+#define DUP_FIELD(name)                                                                            \
+	if (config->name != NULL)                                                                  \
+	copy->name = DUP(arena, config->name)
 	DUP_FIELD(vcpu_count);
 	DUP_FIELD(mem_size_mib);
 	DUP_FIELD(smt);
@@ -225,43 +224,61 @@ static const void *dup_config(struct arena *arena, enum squib_action_type type, 
 	if (plain[type] > 0)
 		return arena_memdup(arena, config, plain[type]);
 	switch (type) {
-	case SQUIB_PATCH_MACHINE_CONFIG: return dup_machine_update(arena, config);
-	case SQUIB_PUT_BOOT_SOURCE: return dup_boot_source(arena, config);
-	case SQUIB_PUT_DRIVE: return dup_drive(arena, config);
-	case SQUIB_PATCH_DRIVE: return dup_drive_update(arena, config);
-	case SQUIB_PUT_NETWORK_INTERFACE: return dup_interface(arena, config);
-	case SQUIB_PATCH_NETWORK_INTERFACE: return dup_interface_update(arena, config);
-	case SQUIB_PUT_PMEM: return dup_pmem(arena, config);
-	case SQUIB_PATCH_PMEM: return dup_pmem_update(arena, config);
-	case SQUIB_PUT_VSOCK: return dup_vsock(arena, config);
-	case SQUIB_PUT_ENTROPY: return dup_entropy(arena, config);
-	case SQUIB_PUT_SERIAL: return dup_serial(arena, config);
-	case SQUIB_PUT_MMDS_CONFIG: return dup_mmds_config(arena, config);
-	default: return NULL;
+	case SQUIB_PATCH_MACHINE_CONFIG:
+		return dup_machine_update(arena, config);
+	case SQUIB_PUT_BOOT_SOURCE:
+		return dup_boot_source(arena, config);
+	case SQUIB_PUT_DRIVE:
+		return dup_drive(arena, config);
+	case SQUIB_PATCH_DRIVE:
+		return dup_drive_update(arena, config);
+	case SQUIB_PUT_NETWORK_INTERFACE:
+		return dup_interface(arena, config);
+	case SQUIB_PATCH_NETWORK_INTERFACE:
+		return dup_interface_update(arena, config);
+	case SQUIB_PUT_PMEM:
+		return dup_pmem(arena, config);
+	case SQUIB_PATCH_PMEM:
+		return dup_pmem_update(arena, config);
+	case SQUIB_PUT_VSOCK:
+		return dup_vsock(arena, config);
+	case SQUIB_PUT_ENTROPY:
+		return dup_entropy(arena, config);
+	case SQUIB_PUT_SERIAL:
+		return dup_serial(arena, config);
+	case SQUIB_PUT_MMDS_CONFIG:
+		return dup_mmds_config(arena, config);
+	default:
+		return NULL;
 	}
 }
 
 /* Short spellings, so that a sequence of requests reads as one. */
-#define DRIVE(...) (&(const struct squib_drive){ __VA_ARGS__ })
-#define DRIVE_UPDATE(...) (&(const struct squib_drive_update){ __VA_ARGS__ })
-#define NET(...) (&(const struct squib_network_interface){ __VA_ARGS__ })
-#define NET_UPDATE(...) (&(const struct squib_network_interface_update){ __VA_ARGS__ })
-#define PMEM(...) (&(const struct squib_pmem){ __VA_ARGS__ })
-#define PMEM_UPDATE(...) (&(const struct squib_pmem_update){ __VA_ARGS__ })
-#define MACHINE(...) (&(const struct squib_machine_config){ __VA_ARGS__ })
+#define DRIVE(...)          (&(const struct squib_drive){ __VA_ARGS__ })
+#define DRIVE_UPDATE(...)   (&(const struct squib_drive_update){ __VA_ARGS__ })
+#define NET(...)            (&(const struct squib_network_interface){ __VA_ARGS__ })
+#define NET_UPDATE(...)     (&(const struct squib_network_interface_update){ __VA_ARGS__ })
+#define PMEM(...)           (&(const struct squib_pmem){ __VA_ARGS__ })
+#define PMEM_UPDATE(...)    (&(const struct squib_pmem_update){ __VA_ARGS__ })
+#define MACHINE(...)        (&(const struct squib_machine_config){ __VA_ARGS__ })
 #define MACHINE_UPDATE(...) (&(const struct squib_machine_config_update){ __VA_ARGS__ })
-#define BALLOON(...) (&(const struct squib_balloon){ __VA_ARGS__ })
-#define HOTPLUG(total, block, slot) \
+#define BALLOON(...)        (&(const struct squib_balloon){ __VA_ARGS__ })
+#define HOTPLUG(total, block, slot)                                                                \
 	(&(const struct squib_memory_hotplug){ (total), (block), (slot) })
 #define LIMITER(...) (&(const struct squib_rate_limiter){ __VA_ARGS__ })
-#define BUCKET(size, burst, refill) (&(const struct squib_token_bucket){ (size), (burst), (refill) })
-#define VCPUS(n) (&(const uint8_t){ (n) })
-#define MIB(n) (&(const uint64_t){ (n) })
-#define BOOL(b) (&(const bool){ (b) })
+#define BUCKET(size, burst, refill)                                                                \
+	(&(const struct squib_token_bucket){ (size), (burst), (refill) })
+#define VCPUS(n)       (&(const uint8_t){ (n) })
+#define MIB(n)         (&(const uint64_t){ (n) })
+#define BOOL(b)        (&(const bool){ (b) })
 #define TEMPLATE(name) (&(const enum squib_cpu_template){ SQUIB_CPU_TEMPLATE_##name })
-#define PAGES(name) (&(const enum squib_huge_pages){ SQUIB_HUGE_PAGES_##name })
-#define IDS(...) (const char *const[]){ __VA_ARGS__ }
-#define MMDS_CONFIG(...) \
+#define PAGES(name)    (&(const enum squib_huge_pages){ SQUIB_HUGE_PAGES_##name })
+#define IDS(...)                                                                                   \
+	(const char *const[])                                                                      \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+	}
+#define MMDS_CONFIG(...)                                                                           \
 	(&(const struct squib_mmds_config){ .ipv4_address = { 169, 254, 169, 254 }, __VA_ARGS__ })
 
 static struct machine *machine_with(struct machine_rules rules)
@@ -398,35 +415,48 @@ static void expect_interfaces(const struct machine *machine, const char *want)
 	arena_unref(arena);
 }
 
-#define VCPU_FAULT "Machine config error: The number of vCPUs must be greater than 0, less than " \
-		   "32 and must be 1 or an even number if SMT is enabled."
-#define MEMORY_FAULT "Machine config error: The memory size (MiB) is either 0, or not a multiple " \
-		     "of the configured page size."
-#define BALLOON_SIZE_FAULT "Machine config error: The memory size (MiB) is smaller than the " \
-			   "previously set balloon device target size."
+#define VCPU_FAULT                                                                                 \
+	"Machine config error: The number of vCPUs must be greater than 0, less than "             \
+	"32 and must be 1 or an even number if SMT is enabled."
+#define MEMORY_FAULT                                                                               \
+	"Machine config error: The memory size (MiB) is either 0, or not a multiple "              \
+	"of the configured page size."
+#define BALLOON_SIZE_FAULT                                                                         \
+	"Machine config error: The memory size (MiB) is smaller than the "                         \
+	"previously set balloon device target size."
 #define APPLE_SMT_FAULT "Invalid arch field for SMT: SMT not supported on Apple Silicon"
 
 static void machine_config_is_checked_in_order(void **state)
 {
-	static const struct { const char *name; struct squib_machine_config config; const char *want; } cases[] = {
+	static const struct {
+		const char *name;
+		struct squib_machine_config config;
+		const char *want;
+	} cases[] = {
 		{ "smallest", { .vcpu_count = 1, .mem_size_mib = 1 }, NULL },
 		{ "no vCPU", { .vcpu_count = 0, .mem_size_mib = 128 }, VCPU_FAULT },
 		{ "32 vCPUs", { .vcpu_count = 32, .mem_size_mib = 128 }, NULL },
 		{ "33 vCPUs", { .vcpu_count = 33, .mem_size_mib = 128 }, VCPU_FAULT },
 		{ "odd without smt", { .vcpu_count = 3, .mem_size_mib = 128 }, NULL },
-		{ "odd with smt", { .vcpu_count = 3, .mem_size_mib = 128, .smt = true }, VCPU_FAULT },
+		{ "odd with smt",
+		  { .vcpu_count = 3, .mem_size_mib = 128, .smt = true },
+		  VCPU_FAULT },
 		{ "one with smt", { .vcpu_count = 1, .mem_size_mib = 128, .smt = true }, NULL },
 		{ "even with smt", { .vcpu_count = 4, .mem_size_mib = 128, .smt = true }, NULL },
 		{ "no memory", { .vcpu_count = 1, .mem_size_mib = 0 }, MEMORY_FAULT },
 		{ "vCPUs before memory", { .vcpu_count = 0, .mem_size_mib = 0 }, VCPU_FAULT },
 		{ "odd memory", { .vcpu_count = 1, .mem_size_mib = 129 }, NULL },
 		{ "odd memory, 2M",
-		  { .vcpu_count = 1, .mem_size_mib = 129, .huge_pages = SQUIB_HUGE_PAGES_2M }, MEMORY_FAULT },
+		  { .vcpu_count = 1, .mem_size_mib = 129, .huge_pages = SQUIB_HUGE_PAGES_2M },
+		  MEMORY_FAULT },
 		{ "odd memory, transparent",
-		  { .vcpu_count = 1, .mem_size_mib = 129, .huge_pages = SQUIB_HUGE_PAGES_TRANSPARENT },
+		  { .vcpu_count = 1,
+		    .mem_size_mib = 129,
+		    .huge_pages = SQUIB_HUGE_PAGES_TRANSPARENT },
 		  MEMORY_FAULT },
 		{ "even memory, 2M",
-		  { .vcpu_count = 1, .mem_size_mib = 128, .huge_pages = SQUIB_HUGE_PAGES_2M }, NULL },
+		  { .vcpu_count = 1, .mem_size_mib = 128, .huge_pages = SQUIB_HUGE_PAGES_2M },
+		  NULL },
 		{ "largest", { .vcpu_count = 1, .mem_size_mib = UINT64_MAX }, NULL },
 	};
 	struct machine *machine = machine_plain();
@@ -441,24 +471,31 @@ static void machine_config_is_checked_in_order(void **state)
 
 static void smt_depends_on_the_machine_behind(void **state)
 {
-	static const struct { enum squib_smt smt; const char *want; } cases[] = {
+	static const struct {
+		enum squib_smt smt;
+		const char *want;
+	} cases[] = {
 		{ SQUIB_SMT_ALLOWED, NULL },
 		{ SQUIB_SMT_APPLE_SILICON, APPLE_SMT_FAULT },
-		{ SQUIB_SMT_AARCH64, "Machine config error: Enabling simultaneous multithreading is not "
-				     "supported on aarch64. " APPLE_SMT_FAULT },
+		{ SQUIB_SMT_AARCH64,
+		  "Machine config error: Enabling simultaneous multithreading is not "
+		  "supported on aarch64. " APPLE_SMT_FAULT },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct machine *machine = machine_with((struct machine_rules){ .smt = cases[i].smt });
+		struct machine *machine =
+			machine_with((struct machine_rules){ .smt = cases[i].smt });
 
 		expect(machine, SQUIB_PUT_MACHINE_CONFIG, false,
 		       MACHINE(.vcpu_count = 2, .mem_size_mib = 128, .smt = true), cases[i].want);
-		expect(machine, SQUIB_PATCH_MACHINE_CONFIG, false, MACHINE_UPDATE(.smt = BOOL(true)),
-		       cases[i].want);
-		expect(machine, SQUIB_PATCH_MACHINE_CONFIG, false, MACHINE_UPDATE(.smt = BOOL(false)), NULL);
-		if (cases[i].want != NULL)	/* it comes before every other check */
-			expect(machine, SQUIB_PUT_MACHINE_CONFIG, false, MACHINE(.smt = true), cases[i].want);
+		expect(machine, SQUIB_PATCH_MACHINE_CONFIG, false,
+		       MACHINE_UPDATE(.smt = BOOL(true)), cases[i].want);
+		expect(machine, SQUIB_PATCH_MACHINE_CONFIG, false,
+		       MACHINE_UPDATE(.smt = BOOL(false)), NULL);
+		if (cases[i].want != NULL) /* it comes before every other check */
+			expect(machine, SQUIB_PUT_MACHINE_CONFIG, false, MACHINE(.smt = true),
+			       cases[i].want);
 		machine_free(machine);
 	}
 }
@@ -468,23 +505,29 @@ static void patch_is_checked_as_merged(void **state)
 	struct machine *machine = machine_plain();
 
 	(void)state;
-	expect(machine, SQUIB_PATCH_MACHINE_CONFIG, false, MACHINE_UPDATE(), "Empty PATCH request.");
+	expect(machine, SQUIB_PATCH_MACHINE_CONFIG, false, MACHINE_UPDATE(),
+	       "Empty PATCH request.");
 	accept_request(machine, SQUIB_PUT_MACHINE_CONFIG,
 		       MACHINE(.vcpu_count = 2, .mem_size_mib = 257, .smt = true));
-	expect(machine, SQUIB_PATCH_MACHINE_CONFIG, false, MACHINE_UPDATE(.vcpu_count = VCPUS(3)), VCPU_FAULT);
+	expect(machine, SQUIB_PATCH_MACHINE_CONFIG, false, MACHINE_UPDATE(.vcpu_count = VCPUS(3)),
+	       VCPU_FAULT);
 	expect(machine, SQUIB_PATCH_MACHINE_CONFIG, false,
 	       MACHINE_UPDATE(.vcpu_count = VCPUS(3), .smt = BOOL(false)), NULL);
-	expect(machine, SQUIB_PATCH_MACHINE_CONFIG, false, MACHINE_UPDATE(.huge_pages = PAGES(2M)), MEMORY_FAULT);
-	expect(machine, SQUIB_PATCH_MACHINE_CONFIG, false, MACHINE_UPDATE(.mem_size_mib = MIB(0)), MEMORY_FAULT);
+	expect(machine, SQUIB_PATCH_MACHINE_CONFIG, false, MACHINE_UPDATE(.huge_pages = PAGES(2M)),
+	       MEMORY_FAULT);
+	expect(machine, SQUIB_PATCH_MACHINE_CONFIG, false, MACHINE_UPDATE(.mem_size_mib = MIB(0)),
+	       MEMORY_FAULT);
 	accept_request(machine, SQUIB_PATCH_MACHINE_CONFIG,
 		       MACHINE_UPDATE(.mem_size_mib = MIB(256), .huge_pages = PAGES(2M)));
 	expect_machine_config(machine, "{\"vcpu_count\":2,\"mem_size_mib\":256,\"smt\":true,"
 				       "\"track_dirty_pages\":false,\"huge_pages\":\"2M\"}");
 	accept_request(machine, SQUIB_PATCH_MACHINE_CONFIG,
 		       MACHINE_UPDATE(.vcpu_count = VCPUS(4), .smt = BOOL(false),
-				      .track_dirty_pages = BOOL(true), .huge_pages = PAGES(TRANSPARENT)));
-	expect_machine_config(machine, "{\"vcpu_count\":4,\"mem_size_mib\":256,\"smt\":false,"
-				       "\"track_dirty_pages\":true,\"huge_pages\":\"Transparent\"}");
+				      .track_dirty_pages = BOOL(true),
+				      .huge_pages = PAGES(TRANSPARENT)));
+	expect_machine_config(machine,
+			      "{\"vcpu_count\":4,\"mem_size_mib\":256,\"smt\":false,"
+			      "\"track_dirty_pages\":true,\"huge_pages\":\"Transparent\"}");
 	machine_free(machine);
 }
 
@@ -496,13 +539,14 @@ static void put_sets_every_field_but_the_template(void **state)
 	expect_machine_config(machine, "{\"vcpu_count\":1,\"mem_size_mib\":128,\"smt\":false,"
 				       "\"track_dirty_pages\":false,\"huge_pages\":\"None\"}");
 	accept_request(machine, SQUIB_PUT_MACHINE_CONFIG,
-		       MACHINE(.vcpu_count = 2, .mem_size_mib = 512, .smt = true, .has_cpu_template = true,
-			       .cpu_template = SQUIB_CPU_TEMPLATE_T2, .track_dirty_pages = true,
-			       .huge_pages = SQUIB_HUGE_PAGES_2M));
+		       MACHINE(.vcpu_count = 2, .mem_size_mib = 512, .smt = true,
+			       .has_cpu_template = true, .cpu_template = SQUIB_CPU_TEMPLATE_T2,
+			       .track_dirty_pages = true, .huge_pages = SQUIB_HUGE_PAGES_2M));
 	expect_machine_config(machine, "{\"vcpu_count\":2,\"mem_size_mib\":512,\"smt\":true,"
 				       "\"cpu_template\":\"T2\",\"track_dirty_pages\":true,"
 				       "\"huge_pages\":\"2M\"}");
-	accept_request(machine, SQUIB_PUT_MACHINE_CONFIG, MACHINE(.vcpu_count = 3, .mem_size_mib = 64));
+	accept_request(machine, SQUIB_PUT_MACHINE_CONFIG,
+		       MACHINE(.vcpu_count = 3, .mem_size_mib = 64));
 	expect_machine_config(machine, "{\"vcpu_count\":3,\"mem_size_mib\":64,\"smt\":false,"
 				       "\"cpu_template\":\"T2\",\"track_dirty_pages\":false,"
 				       "\"huge_pages\":\"None\"}");
@@ -516,7 +560,10 @@ static void put_sets_every_field_but_the_template(void **state)
 
 static void every_template_has_its_name(void **state)
 {
-	static const struct { enum squib_cpu_template cpu_template; const char *want; } cases[] = {
+	static const struct {
+		enum squib_cpu_template cpu_template;
+		const char *want;
+	} cases[] = {
 		{ SQUIB_CPU_TEMPLATE_C3, "\"smt\":false,\"cpu_template\":\"C3\",\"track" },
 		{ SQUIB_CPU_TEMPLATE_T2, "\"smt\":false,\"cpu_template\":\"T2\",\"track" },
 		{ SQUIB_CPU_TEMPLATE_T2S, "\"smt\":false,\"cpu_template\":\"T2S\",\"track" },
@@ -553,12 +600,14 @@ static void of_cpu_config_and_template_the_last_wins(void **state)
 
 	(void)state;
 	expect_template(machine, false, false);
-	accept_request(machine, SQUIB_PATCH_MACHINE_CONFIG, MACHINE_UPDATE(.cpu_template = TEMPLATE(T2)));
+	accept_request(machine, SQUIB_PATCH_MACHINE_CONFIG,
+		       MACHINE_UPDATE(.cpu_template = TEMPLATE(T2)));
 	expect_template(machine, true, false);
 	accept_request(machine, SQUIB_PUT_CPU_CONFIG, &custom);
 	expect_template(machine, false, true);
-	accept_request(machine, SQUIB_PUT_MACHINE_CONFIG, MACHINE(.vcpu_count = 1, .mem_size_mib = 128));
-	expect_template(machine, false, true);	/* an absent template keeps a custom one too */
+	accept_request(machine, SQUIB_PUT_MACHINE_CONFIG,
+		       MACHINE(.vcpu_count = 1, .mem_size_mib = 128));
+	expect_template(machine, false, true); /* an absent template keeps a custom one too */
 	accept_request(machine, SQUIB_PATCH_MACHINE_CONFIG, MACHINE_UPDATE(.vcpu_count = VCPUS(2)));
 	expect_template(machine, false, true);
 	expect_within_vm_config(machine, "\"cpu-config\":null,");
@@ -568,7 +617,8 @@ static void of_cpu_config_and_template_the_last_wins(void **state)
 	expect_template(machine, true, false);
 	accept_request(machine, SQUIB_PUT_CPU_CONFIG, &custom);
 	accept_request(machine, SQUIB_PUT_CPU_CONFIG, &custom);
-	accept_request(machine, SQUIB_PATCH_MACHINE_CONFIG, MACHINE_UPDATE(.cpu_template = TEMPLATE(NONE)));
+	accept_request(machine, SQUIB_PATCH_MACHINE_CONFIG,
+		       MACHINE_UPDATE(.cpu_template = TEMPLATE(NONE)));
 	expect_template(machine, false, false);
 	machine_free(machine);
 }
@@ -582,13 +632,15 @@ static void balloon_and_memory_bound_each_other(void **state)
 	expect(machine, SQUIB_PUT_BALLOON, false, BALLOON(.amount_mib = 129),
 	       "Balloon config error: Amount of pages requested is too large.");
 	accept_request(machine, SQUIB_PUT_BALLOON, BALLOON(.amount_mib = 128));
-	expect(machine, SQUIB_PUT_MACHINE_CONFIG, false, MACHINE(.vcpu_count = 1, .mem_size_mib = 127),
-	       BALLOON_SIZE_FAULT);
+	expect(machine, SQUIB_PUT_MACHINE_CONFIG, false,
+	       MACHINE(.vcpu_count = 1, .mem_size_mib = 127), BALLOON_SIZE_FAULT);
 	expect(machine, SQUIB_PATCH_MACHINE_CONFIG, false, MACHINE_UPDATE(.mem_size_mib = MIB(127)),
 	       BALLOON_SIZE_FAULT);
-	expect(machine, SQUIB_PUT_MACHINE_CONFIG, false, MACHINE(.vcpu_count = 1, .mem_size_mib = 128), NULL);
+	expect(machine, SQUIB_PUT_MACHINE_CONFIG, false,
+	       MACHINE(.vcpu_count = 1, .mem_size_mib = 128), NULL);
 	accept_request(machine, SQUIB_PUT_BALLOON, BALLOON(.amount_mib = 0));
-	accept_request(machine, SQUIB_PUT_MACHINE_CONFIG, MACHINE(.vcpu_count = 1, .mem_size_mib = 64));
+	accept_request(machine, SQUIB_PUT_MACHINE_CONFIG,
+		       MACHINE(.vcpu_count = 1, .mem_size_mib = 64));
 	expect(machine, SQUIB_PATCH_BALLOON, true, &update,
 	       "Balloon update error: Balloon: Requested memory should be less than 65MiB");
 	update.amount_mib = 64;
@@ -601,9 +653,11 @@ static void balloon_pages_fit_32_bits(void **state)
 	struct machine *machine = machine_plain();
 
 	(void)state;
-	accept_request(machine, SQUIB_PUT_MACHINE_CONFIG, MACHINE(.vcpu_count = 1, .mem_size_mib = UINT32_MAX));
+	accept_request(machine, SQUIB_PUT_MACHINE_CONFIG,
+		       MACHINE(.vcpu_count = 1, .mem_size_mib = UINT32_MAX));
 	expect(machine, SQUIB_PUT_BALLOON, false, BALLOON(.amount_mib = 16777216),
-	       "Balloon config error: Error creating the balloon device: Requested memory should be less "
+	       "Balloon config error: Error creating the balloon device: Requested memory should "
+	       "be less "
 	       "than 16777215MiB");
 	expect(machine, SQUIB_PUT_BALLOON, false, BALLOON(.amount_mib = 16777215), NULL);
 	machine_free(machine);
@@ -613,8 +667,8 @@ static void balloon_does_only_what_it_was_configured_for(void **state)
 {
 	static const char hinting[] =
 		"Balloon update error: Balloon: Attempting to use hinting when not enabled";
-	static const char change[] =
-		"Balloon update error: Balloon: Statistics cannot be enabled/disabled after activation.";
+	static const char change[] = "Balloon update error: Balloon: Statistics cannot be "
+				     "enabled/disabled after activation.";
 	static const char off[] =
 		"Internal VMM error: Balloon: Received stats query when stats are disabled.";
 	static const struct squib_balloon_hinting_start start = { .acknowledge_on_stop = true };
@@ -637,8 +691,9 @@ static void balloon_does_only_what_it_was_configured_for(void **state)
 	expect(machine, SQUIB_PATCH_BALLOON_STATISTICS, true, &one, change);
 	expect(machine, SQUIB_GET_BALLOON_STATISTICS, true, NULL, off);
 
-	accept_request(machine, SQUIB_PUT_BALLOON,
-		       BALLOON(.amount_mib = 1, .stats_polling_interval_s = 1, .free_page_hinting = true));
+	accept_request(
+		machine, SQUIB_PUT_BALLOON,
+		BALLOON(.amount_mib = 1, .stats_polling_interval_s = 1, .free_page_hinting = true));
 	expect(machine, SQUIB_BALLOON_HINTING_START, true, &start, NULL);
 	expect(machine, SQUIB_BALLOON_HINTING_STOP, true, NULL, NULL);
 	expect(machine, SQUIB_GET_BALLOON_HINTING_STATUS, true, NULL, NULL);
@@ -658,41 +713,56 @@ static void balloon_is_replaced_and_patched(void **state)
 	assert_false(machine_render_balloon(machine, &out));
 	assert_int_equal(out.len, 0);
 	accept_request(machine, SQUIB_PUT_BALLOON,
-		       BALLOON(.amount_mib = 8, .deflate_on_oom = true, .stats_polling_interval_s = 5,
-			       .free_page_hinting = true, .free_page_reporting = true));
+		       BALLOON(.amount_mib = 8, .deflate_on_oom = true,
+			       .stats_polling_interval_s = 5, .free_page_hinting = true,
+			       .free_page_reporting = true));
 	assert_true(machine_render_balloon(machine, &out));
-	expect_body(&out, "{\"amount_mib\":8,\"deflate_on_oom\":true,\"stats_polling_interval_s\":5,"
-			  "\"free_page_hinting\":true,\"free_page_reporting\":true}");
+	expect_body(&out,
+		    "{\"amount_mib\":8,\"deflate_on_oom\":true,\"stats_polling_interval_s\":5,"
+		    "\"free_page_hinting\":true,\"free_page_reporting\":true}");
 	apply(machine, SQUIB_PATCH_BALLOON, &(struct squib_balloon_update){ 16 });
-	apply(machine, SQUIB_PATCH_BALLOON_STATISTICS, &(struct squib_balloon_stats_update){ 65535 });
+	apply(machine, SQUIB_PATCH_BALLOON_STATISTICS,
+	      &(struct squib_balloon_stats_update){ 65535 });
 	assert_true(machine_render_balloon(machine, &out));
-	expect_body(&out, "{\"amount_mib\":16,\"deflate_on_oom\":true,\"stats_polling_interval_s\":65535,"
-			  "\"free_page_hinting\":true,\"free_page_reporting\":true}");
+	expect_body(&out,
+		    "{\"amount_mib\":16,\"deflate_on_oom\":true,\"stats_polling_interval_s\":65535,"
+		    "\"free_page_hinting\":true,\"free_page_reporting\":true}");
 	accept_request(machine, SQUIB_PUT_BALLOON, BALLOON(.amount_mib = 0));
 	assert_true(machine_render_balloon(machine, &out));
-	expect_body(&out, "{\"amount_mib\":0,\"deflate_on_oom\":false,\"stats_polling_interval_s\":0,"
-			  "\"free_page_hinting\":false,\"free_page_reporting\":false}");
+	expect_body(&out,
+		    "{\"amount_mib\":0,\"deflate_on_oom\":false,\"stats_polling_interval_s\":0,"
+		    "\"free_page_hinting\":false,\"free_page_reporting\":false}");
 	machine_free(machine);
 }
 
-#define INVALID_DRIVE \
+#define INVALID_DRIVE                                                                              \
 	"Drive config error: Unable to create the virtio block device: Invalid block config."
 
 static void a_drive_is_of_one_kind(void **state)
 {
 	static const struct squib_rate_limiter limiter = { 0 };
-	static const struct { const char *name; struct squib_drive drive; const char *want; } cases[] = {
+	static const struct {
+		const char *name;
+		struct squib_drive drive;
+		const char *want;
+	} cases[] = {
 		{ "virtio", { .path_on_host = "/d" }, NULL },
 		{ "virtio with all its fields",
-		  { .path_on_host = "/d", .has_is_read_only = true, .has_io_engine = true,
-		    .rate_limiter = &limiter }, NULL },
+		  { .path_on_host = "/d",
+		    .has_is_read_only = true,
+		    .has_io_engine = true,
+		    .rate_limiter = &limiter },
+		  NULL },
 		{ "vhost-user", { .socket = "/s" }, NULL },
 		{ "neither", { 0 }, INVALID_DRIVE },
 		{ "both", { .path_on_host = "/d", .socket = "/s" }, INVALID_DRIVE },
-		{ "vhost-user, read only", { .socket = "/s", .has_is_read_only = true }, INVALID_DRIVE },
+		{ "vhost-user, read only",
+		  { .socket = "/s", .has_is_read_only = true },
+		  INVALID_DRIVE },
 		{ "vhost-user, engine", { .socket = "/s", .has_io_engine = true }, INVALID_DRIVE },
 		{ "vhost-user, limiter",
-		  { .socket = "/s", .rate_limiter = &limiter }, INVALID_DRIVE },
+		  { .socket = "/s", .rate_limiter = &limiter },
+		  INVALID_DRIVE },
 	};
 	struct machine *machine = machine_plain();
 
@@ -721,19 +791,25 @@ static void drives_keep_their_slots(void **state)
 	expect_drives(machine, "a b c");
 	expect_within_vm_config(machine, "\"path_on_host\":\"/b2\"");
 	/* A new root goes to the front, and everything else moves back. */
-	accept_request(machine, SQUIB_PUT_DRIVE, DRIVE("r", .path_on_host = "/r", .is_root_device = true));
+	accept_request(machine, SQUIB_PUT_DRIVE,
+		       DRIVE("r", .path_on_host = "/r", .is_root_device = true));
 	expect_drives(machine, "r a b c");
 	/* Another one is refused, also under an id that is known. */
-	expect(machine, SQUIB_PUT_DRIVE, false, DRIVE("c", .path_on_host = "/c", .is_root_device = true),
+	expect(machine, SQUIB_PUT_DRIVE, false,
+	       DRIVE("c", .path_on_host = "/c", .is_root_device = true),
 	       "Drive config error: A root block device already exists!");
-	expect(machine, SQUIB_PUT_DRIVE, false, DRIVE("n", .path_on_host = "/n", .is_root_device = true),
+	expect(machine, SQUIB_PUT_DRIVE, false,
+	       DRIVE("n", .path_on_host = "/n", .is_root_device = true),
 	       "Drive config error: A root block device already exists!");
-	accept_request(machine, SQUIB_PUT_DRIVE, DRIVE("r", .path_on_host = "/r2", .is_root_device = true));
+	accept_request(machine, SQUIB_PUT_DRIVE,
+		       DRIVE("r", .path_on_host = "/r2", .is_root_device = true));
 	expect_drives(machine, "r a b c");
-	/* The root may stop being one; then a known drive that becomes root swaps with the first. */
+	/* The root may stop being one; then a known drive that becomes root swaps with the first.
+	 */
 	accept_request(machine, SQUIB_PUT_DRIVE, DRIVE("r", .path_on_host = "/r"));
 	expect_drives(machine, "r a b c");
-	accept_request(machine, SQUIB_PUT_DRIVE, DRIVE("b", .path_on_host = "/b", .is_root_device = true));
+	accept_request(machine, SQUIB_PUT_DRIVE,
+		       DRIVE("b", .path_on_host = "/b", .is_root_device = true));
 	expect_drives(machine, "b a r c");
 	machine_free(machine);
 }
@@ -745,22 +821,26 @@ static void the_first_drive_may_become_root_in_place(void **state)
 	(void)state;
 	accept_request(machine, SQUIB_PUT_DRIVE, DRIVE("a", .path_on_host = "/a"));
 	accept_request(machine, SQUIB_PUT_DRIVE, DRIVE("b", .path_on_host = "/b"));
-	accept_request(machine, SQUIB_PUT_DRIVE, DRIVE("a", .path_on_host = "/a", .is_root_device = true));
+	accept_request(machine, SQUIB_PUT_DRIVE,
+		       DRIVE("a", .path_on_host = "/a", .is_root_device = true));
 	expect_drives(machine, "a b");
 	machine_free(machine);
 }
 
 static void there_is_one_root(void **state)
 {
-	static const char drive_fault[] = "Drive config error: Attempt to add block as a root device "
-					  "while the root device defined as a pmem device";
-	static const char pmem_fault[] = "Pmem config error: Attempt to add pmem as a root device while "
-					 "the root device defined as a block device";
+	static const char drive_fault[] =
+		"Drive config error: Attempt to add block as a root device "
+		"while the root device defined as a pmem device";
+	static const char pmem_fault[] =
+		"Pmem config error: Attempt to add pmem as a root device while "
+		"the root device defined as a block device";
 	static const char second_pmem[] = "Pmem config error: A root pmem device already exist";
 	struct machine *machine = machine_plain();
 
 	(void)state;
-	accept_request(machine, SQUIB_PUT_DRIVE, DRIVE("d", .path_on_host = "/d", .is_root_device = true));
+	accept_request(machine, SQUIB_PUT_DRIVE,
+		       DRIVE("d", .path_on_host = "/d", .is_root_device = true));
 	expect(machine, SQUIB_PUT_PMEM, false, PMEM("p", "/p", .root_device = true), pmem_fault);
 	accept_request(machine, SQUIB_PUT_PMEM, PMEM("p", "/p"));
 	accept_request(machine, SQUIB_PUT_DRIVE, DRIVE("d", .path_on_host = "/d"));
@@ -768,16 +848,18 @@ static void there_is_one_root(void **state)
 	expect(machine, SQUIB_PUT_PMEM, false, PMEM("p", "/p", .root_device = true), second_pmem);
 	expect(machine, SQUIB_PUT_PMEM, false, PMEM("n", "/n", .root_device = true), second_pmem);
 	expect(machine, SQUIB_PUT_PMEM, false, PMEM("q", "/q2", .root_device = true), NULL);
-	expect(machine, SQUIB_PUT_DRIVE, false, DRIVE("d", .path_on_host = "/d", .is_root_device = true),
-	       drive_fault);
+	expect(machine, SQUIB_PUT_DRIVE, false,
+	       DRIVE("d", .path_on_host = "/d", .is_root_device = true), drive_fault);
 	/* The root is looked at before the kind of the drive. */
 	expect(machine, SQUIB_PUT_DRIVE, false, DRIVE("d", .is_root_device = true), drive_fault);
 	/* Replaced in place: a pmem root may stand behind others. */
-	accept_request(machine, SQUIB_PUT_PMEM, PMEM("q", "/q2", .root_device = true, .read_only = true));
-	expect_within_vm_config(machine,
-		"\"pmem\":[{\"id\":\"p\",\"path_on_host\":\"/p\",\"root_device\":false,\"read_only\":false,"
-		"\"rate_limiter\":null},{\"id\":\"q\",\"path_on_host\":\"/q2\",\"root_device\":true,"
-		"\"read_only\":true,\"rate_limiter\":null}]");
+	accept_request(machine, SQUIB_PUT_PMEM,
+		       PMEM("q", "/q2", .root_device = true, .read_only = true));
+	expect_within_vm_config(machine, "\"pmem\":[{\"id\":\"p\",\"path_on_host\":\"/"
+					 "p\",\"root_device\":false,\"read_only\":false,"
+					 "\"rate_limiter\":null},{\"id\":\"q\",\"path_on_host\":\"/"
+					 "q2\",\"root_device\":true,"
+					 "\"read_only\":true,\"rate_limiter\":null}]");
 	machine_free(machine);
 }
 
@@ -790,29 +872,32 @@ static void hotplug_leaves_the_monitor_its_refusals(void **state)
 	const struct squib_network_interface *mtu = NET("n", "tap1", .has_mtu = true, .mtu = 67);
 
 	(void)state;
-	expect(off, SQUIB_PUT_DRIVE, true, bad, NULL);			/* PCI is not enabled */
+	expect(off, SQUIB_PUT_DRIVE, true, bad, NULL); /* PCI is not enabled */
 	expect(off, SQUIB_PUT_DRIVE, true, root, NULL);
 	expect(off, SQUIB_PUT_NETWORK_INTERFACE, true, mtu, NULL);
 	expect(off, SQUIB_PUT_PMEM, true, PMEM("n", "/n", .root_device = true), NULL);
 
 	expect(on, SQUIB_PUT_DRIVE, true, bad, INVALID_DRIVE);
-	expect(on, SQUIB_PUT_DRIVE, true, root, "Drive config error: A root block device already exists!");
+	expect(on, SQUIB_PUT_DRIVE, true, root,
+	       "Drive config error: A root block device already exists!");
 	expect(on, SQUIB_PUT_NETWORK_INTERFACE, true, mtu,
-	       "Network config error: Could not create the network device: MTU 67 is out of range [68, 65535]");
+	       "Network config error: Could not create the network device: MTU 67 is out of range "
+	       "[68, 65535]");
 	expect(on, SQUIB_PUT_PMEM, true, PMEM("n", "/n", .root_device = true),
-	       "Pmem config error: Attempt to add pmem as a root device while the root device defined as a "
+	       "Pmem config error: Attempt to add pmem as a root device while the root device "
+	       "defined as a "
 	       "block device");
 	apply(on, SQUIB_PUT_DRIVE, DRIVE("n", .path_on_host = "/n"));
-	expect(on, SQUIB_PUT_DRIVE, true, bad, NULL);			/* Device ID in use */
+	expect(on, SQUIB_PUT_DRIVE, true, bad, NULL); /* Device ID in use */
 	machine_free(off);
 	machine_free(on);
 }
 
 static void drive_patch_must_fit_the_kind(void **state)
 {
-	static const char fault[] =
-		"Drive config error: Unable to patch the block device: Block: Running method expected "
-		"different backend. Please verify the request arguments.";
+	static const char fault[] = "Drive config error: Unable to patch the block device: Block: "
+				    "Running method expected "
+				    "different backend. Please verify the request arguments.";
 	struct machine *machine = machine_plain();
 
 	(void)state;
@@ -820,11 +905,15 @@ static void drive_patch_must_fit_the_kind(void **state)
 	apply(machine, SQUIB_PUT_DRIVE, DRIVE("vhost", .socket = "/s"));
 	expect(machine, SQUIB_PATCH_DRIVE, true, DRIVE_UPDATE("unknown"), NULL);
 	expect(machine, SQUIB_PATCH_DRIVE, true, DRIVE_UPDATE("virtio"), fault);
-	expect(machine, SQUIB_PATCH_DRIVE, true, DRIVE_UPDATE("virtio", .path_on_host = "/n"), NULL);
-	expect(machine, SQUIB_PATCH_DRIVE, true, DRIVE_UPDATE("virtio", .rate_limiter = LIMITER()), NULL);
+	expect(machine, SQUIB_PATCH_DRIVE, true, DRIVE_UPDATE("virtio", .path_on_host = "/n"),
+	       NULL);
+	expect(machine, SQUIB_PATCH_DRIVE, true, DRIVE_UPDATE("virtio", .rate_limiter = LIMITER()),
+	       NULL);
 	expect(machine, SQUIB_PATCH_DRIVE, true, DRIVE_UPDATE("vhost"), NULL);
-	expect(machine, SQUIB_PATCH_DRIVE, true, DRIVE_UPDATE("vhost", .path_on_host = "/n"), fault);
-	expect(machine, SQUIB_PATCH_DRIVE, true, DRIVE_UPDATE("vhost", .rate_limiter = LIMITER()), fault);
+	expect(machine, SQUIB_PATCH_DRIVE, true, DRIVE_UPDATE("vhost", .path_on_host = "/n"),
+	       fault);
+	expect(machine, SQUIB_PATCH_DRIVE, true, DRIVE_UPDATE("vhost", .rate_limiter = LIMITER()),
+	       fault);
 	apply(machine, SQUIB_PATCH_DRIVE, DRIVE_UPDATE("vhost"));
 	apply(machine, SQUIB_PATCH_DRIVE, DRIVE_UPDATE("unknown", .path_on_host = "/n"));
 	expect_drives(machine, "virtio vhost");
@@ -837,18 +926,22 @@ static void drives_look_like_this(void **state)
 
 	(void)state;
 	apply(machine, SQUIB_PUT_DRIVE,
-	      DRIVE("vhost", .partuuid = "0eaa-01", .socket = "/s \"x\"", .cache_type = SQUIB_CACHE_WRITEBACK));
+	      DRIVE("vhost", .partuuid = "0eaa-01", .socket = "/s \"x\"",
+		    .cache_type = SQUIB_CACHE_WRITEBACK));
 	apply(machine, SQUIB_PUT_DRIVE,
-	      DRIVE("virtio", .path_on_host = "/d", .is_read_only = true, .io_engine = SQUIB_IO_ENGINE_ASYNC,
+	      DRIVE("virtio", .path_on_host = "/d", .is_read_only = true,
+		    .io_engine = SQUIB_IO_ENGINE_ASYNC,
 		    .rate_limiter = LIMITER(.bandwidth = BUCKET(1, 2, 3))));
-	expect_within_vm_config(machine,
+	expect_within_vm_config(
+		machine,
 		"\"drives\":["
 		"{\"drive_id\":\"vhost\",\"partuuid\":\"0eaa-01\",\"is_root_device\":false,"
 		"\"cache_type\":\"Writeback\",\"is_read_only\":null,\"path_on_host\":null,"
 		"\"rate_limiter\":null,\"io_engine\":null,\"socket\":\"/s \\\"x\\\"\"},"
 		"{\"drive_id\":\"virtio\",\"partuuid\":null,\"is_root_device\":false,"
 		"\"cache_type\":\"Unsafe\",\"is_read_only\":true,\"path_on_host\":\"/d\","
-		"\"rate_limiter\":{\"bandwidth\":{\"size\":1,\"one_time_burst\":2,\"refill_time\":3},"
+		"\"rate_limiter\":{\"bandwidth\":{\"size\":1,\"one_time_burst\":2,\"refill_time\":"
+		"3},"
 		"\"ops\":null},\"io_engine\":\"Async\",\"socket\":null}],");
 	machine_free(machine);
 }
@@ -859,18 +952,27 @@ static void limiters_are_echoed_as_they_limit(void **state)
 	static const struct squib_token_bucket empty = { 0, 7, 3 }, instant = { 1, 7, 0 };
 	static const struct squib_token_bucket longest = { 1, 0, UINT64_MAX / 1000000 };
 	static const struct squib_token_bucket too_long = { 1, 0, UINT64_MAX / 1000000 + 1 };
-	static const struct { const char *name; struct squib_rate_limiter limiter; const char *want; } cases[] = {
+	static const struct {
+		const char *name;
+		struct squib_rate_limiter limiter;
+		const char *want;
+	} cases[] = {
 		{ "no bucket", { NULL, NULL }, "null" },
 		{ "no tokens", { &empty, NULL }, "null" },
 		{ "no refill time", { NULL, &instant }, "null" },
 		{ "neither limits", { &instant, &empty }, "null" },
-		{ "bandwidth", { &plain, NULL },
-		  "{\"bandwidth\":{\"size\":1,\"one_time_burst\":null,\"refill_time\":3},\"ops\":null}" },
-		{ "ops", { &empty, &burst },
+		{ "bandwidth",
+		  { &plain, NULL },
+		  "{\"bandwidth\":{\"size\":1,\"one_time_burst\":null,\"refill_time\":3},\"ops\":"
+		  "null}" },
+		{ "ops",
+		  { &empty, &burst },
 		  "{\"bandwidth\":null,\"ops\":{\"size\":18446744073709551615,\"one_time_burst\":7,"
 		  "\"refill_time\":1}}" },
-		{ "longest refill time", { &longest, NULL },
-		  "{\"bandwidth\":{\"size\":1,\"one_time_burst\":null,\"refill_time\":18446744073709},"
+		{ "longest refill time",
+		  { &longest, NULL },
+		  "{\"bandwidth\":{\"size\":1,\"one_time_burst\":null,\"refill_time\":"
+		  "18446744073709},"
 		  "\"ops\":null}" },
 		{ "refill time over 64 bits of nanoseconds", { &too_long, NULL }, "null" },
 	};
@@ -889,7 +991,8 @@ static void limiters_are_echoed_as_they_limit(void **state)
 
 static void a_limiter_patch_merges_bucket_by_bucket(void **state)
 {
-	static const struct squib_token_bucket old = { 1, 0, 1 }, new = { 2, 0, 1 }, none = { 0, 0, 0 };
+	static const struct squib_token_bucket old = { 1, 0, 1 }, new = { 2, 0, 1 },
+					       none = { 0, 0, 0 };
 	static const struct squib_rate_limiter both = { &old, &old };
 	static const struct {
 		const char *name;
@@ -898,15 +1001,27 @@ static void a_limiter_patch_merges_bucket_by_bucket(void **state)
 		const char *want;
 	} cases[] = {
 		{ "nothing, with none before", NULL, { NULL, NULL }, "null" },
-		{ "nothing", &both, { NULL, NULL },
+		{ "nothing",
+		  &both,
+		  { NULL, NULL },
 		  "{\"bandwidth\":" BUCKET_JSON("1") ",\"ops\":" BUCKET_JSON("1") "}" },
-		{ "one replaced", &both, { &new, NULL },
+		{ "one replaced",
+		  &both,
+		  { &new, NULL },
 		  "{\"bandwidth\":" BUCKET_JSON("2") ",\"ops\":" BUCKET_JSON("1") "}" },
-		{ "one removed", &both, { NULL, &none }, "{\"bandwidth\":" BUCKET_JSON("1") ",\"ops\":null}" },
-		{ "one replaced, one removed", &both, { &none, &new },
+		{ "one removed",
+		  &both,
+		  { NULL, &none },
+		  "{\"bandwidth\":" BUCKET_JSON("1") ",\"ops\":null}" },
+		{ "one replaced, one removed",
+		  &both,
+		  { &none, &new },
 		  "{\"bandwidth\":null,\"ops\":" BUCKET_JSON("2") "}" },
 		{ "both removed", &both, { &none, &none }, "null" },
-		{ "one added", NULL, { NULL, &new }, "{\"bandwidth\":null,\"ops\":" BUCKET_JSON("2") "}" },
+		{ "one added",
+		  NULL,
+		  { NULL, &new },
+		  "{\"bandwidth\":null,\"ops\":" BUCKET_JSON("2") "}" },
 		{ "none removed", NULL, { &none, NULL }, "null" },
 	};
 
@@ -916,13 +1031,18 @@ static void a_limiter_patch_merges_bucket_by_bucket(void **state)
 		struct buf want = BUF_INIT;
 
 		print_message("  %s\n", cases[i].name);
-		apply(machine, SQUIB_PUT_DRIVE, DRIVE("d", .path_on_host = "/d", .rate_limiter = cases[i].before));
-		apply(machine, SQUIB_PATCH_DRIVE, DRIVE_UPDATE("d", .rate_limiter = &cases[i].patch));
-		buf_addf(&want, "\"path_on_host\":\"/d\",\"rate_limiter\":%s,\"io_engine\"", cases[i].want);
+		apply(machine, SQUIB_PUT_DRIVE,
+		      DRIVE("d", .path_on_host = "/d", .rate_limiter = cases[i].before));
+		apply(machine, SQUIB_PATCH_DRIVE,
+		      DRIVE_UPDATE("d", .rate_limiter = &cases[i].patch));
+		buf_addf(&want, "\"path_on_host\":\"/d\",\"rate_limiter\":%s,\"io_engine\"",
+			 cases[i].want);
 		expect_within_vm_config(machine, buf_str(&want));
 		buf_reset(&want);
-		apply(machine, SQUIB_PUT_NETWORK_INTERFACE, NET("n", "tap", .rx_rate_limiter = cases[i].before));
-		apply(machine, SQUIB_PATCH_NETWORK_INTERFACE, NET_UPDATE("n", .rx_rate_limiter = &cases[i].patch));
+		apply(machine, SQUIB_PUT_NETWORK_INTERFACE,
+		      NET("n", "tap", .rx_rate_limiter = cases[i].before));
+		apply(machine, SQUIB_PATCH_NETWORK_INTERFACE,
+		      NET_UPDATE("n", .rx_rate_limiter = &cases[i].patch));
 		buf_addf(&want, "\"rx_rate_limiter\":%s,\"tx_rate_limiter\":null", cases[i].want);
 		expect_within_vm_config(machine, buf_str(&want));
 		buf_reset(&want);
@@ -941,15 +1061,17 @@ static void patches_leave_the_rest_alone(void **state)
 	char *before, *after;
 
 	(void)state;
-	apply(machine, SQUIB_PUT_DRIVE, DRIVE("d", .path_on_host = "/d", .partuuid = "u", .is_root_device = true,
-					     .rate_limiter = LIMITER(.ops = BUCKET(1, 0, 1))));
+	apply(machine, SQUIB_PUT_DRIVE,
+	      DRIVE("d", .path_on_host = "/d", .partuuid = "u", .is_root_device = true,
+		    .rate_limiter = LIMITER(.ops = BUCKET(1, 0, 1))));
 	apply(machine, SQUIB_PUT_NETWORK_INTERFACE,
-	      NET("n", "tap", .has_guest_mac = true, .guest_mac = { 2 }, .has_mtu = true, .mtu = 1500,
-		  .tx_rate_limiter = LIMITER(.ops = BUCKET(1, 0, 1))));
+	      NET("n", "tap", .has_guest_mac = true, .guest_mac = { 2 }, .has_mtu = true,
+		  .mtu = 1500, .tx_rate_limiter = LIMITER(.ops = BUCKET(1, 0, 1))));
 	apply(machine, SQUIB_PUT_PMEM, PMEM("p", "/p", .read_only = true));
 	before = vm_config(machine);
 	apply(machine, SQUIB_PATCH_NETWORK_INTERFACE, NET_UPDATE("n"));
-	apply(machine, SQUIB_PATCH_NETWORK_INTERFACE, NET_UPDATE("unknown", .rx_rate_limiter = LIMITER()));
+	apply(machine, SQUIB_PATCH_NETWORK_INTERFACE,
+	      NET_UPDATE("unknown", .rx_rate_limiter = LIMITER()));
 	apply(machine, SQUIB_PATCH_PMEM, PMEM_UPDATE("p"));
 	apply(machine, SQUIB_PATCH_PMEM, PMEM_UPDATE("unknown", .rate_limiter = LIMITER()));
 	apply(machine, SQUIB_PATCH_DRIVE, DRIVE_UPDATE("d", .path_on_host = "/d"));
@@ -960,33 +1082,47 @@ static void patches_leave_the_rest_alone(void **state)
 	/* Again and again: each copy stands on its own. */
 	for (int i = 0; i < 3; i++)
 		apply(machine, SQUIB_PATCH_DRIVE, DRIVE_UPDATE("d", .path_on_host = "/new"));
-	expect_within_vm_config(machine, "{\"drive_id\":\"d\",\"partuuid\":\"u\",\"is_root_device\":true,"
-					 "\"cache_type\":\"Unsafe\",\"is_read_only\":false,"
-					 "\"path_on_host\":\"/new\",\"rate_limiter\":{\"bandwidth\":null,"
-					 "\"ops\":" BUCKET_JSON("1") "},");
+	expect_within_vm_config(machine,
+				"{\"drive_id\":\"d\",\"partuuid\":\"u\",\"is_root_device\":true,"
+				"\"cache_type\":\"Unsafe\",\"is_read_only\":false,"
+				"\"path_on_host\":\"/new\",\"rate_limiter\":{\"bandwidth\":null,"
+				"\"ops\":" BUCKET_JSON("1") "},");
 	machine_free(machine);
 }
 
 static void interfaces_are_checked(void **state)
 {
-	static const struct { const char *name; struct squib_network_interface iface; const char *want; } cases[] = {
+	static const struct {
+		const char *name;
+		struct squib_network_interface iface;
+		const char *want;
+	} cases[] = {
 		{ "no address", { "n", "t" }, NULL },
-		{ "address in use", { "n", "t", .has_guest_mac = true, .guest_mac = { 0xaa, 0xbb, 0xcc, 0, 1, 2 } },
+		{ "address in use",
+		  { "n", "t", .has_guest_mac = true, .guest_mac = { 0xaa, 0xbb, 0xcc, 0, 1, 2 } },
 		  "Network config error: The MAC address is already in use: aa:bb:cc:00:01:02" },
-		{ "own address", { "a", "t", .has_guest_mac = true, .guest_mac = { 0xaa, 0xbb, 0xcc, 0, 1, 2 } },
+		{ "own address",
+		  { "a", "t", .has_guest_mac = true, .guest_mac = { 0xaa, 0xbb, 0xcc, 0, 1, 2 } },
 		  NULL },
-		{ "another address", { "n", "t", .has_guest_mac = true, .guest_mac = { 0xaa } }, NULL },
+		{ "another address",
+		  { "n", "t", .has_guest_mac = true, .guest_mac = { 0xaa } },
+		  NULL },
 		{ "zero address is no absent one", { "n", "t", .has_guest_mac = true }, NULL },
 		{ "least MTU", { "n", "t", .has_mtu = true, .mtu = 68 }, NULL },
-		{ "MTU too low", { "n", "t", .has_mtu = true, .mtu = 67 },
-		  "Network config error: Could not create the network device: MTU 67 is out of range "
+		{ "MTU too low",
+		  { "n", "t", .has_mtu = true, .mtu = 67 },
+		  "Network config error: Could not create the network device: MTU 67 is out of "
+		  "range "
 		  "[68, 65535]" },
-		{ "MTU 0", { "n", "t", .has_mtu = true },
-		  "Network config error: Could not create the network device: MTU 0 is out of range "
+		{ "MTU 0",
+		  { "n", "t", .has_mtu = true },
+		  "Network config error: Could not create the network device: MTU 0 is out of "
+		  "range "
 		  "[68, 65535]" },
 		{ "largest MTU", { "n", "t", .has_mtu = true, .mtu = 65535 }, NULL },
 		{ "address before MTU",
-		  { "n", "t", .has_guest_mac = true, .guest_mac = { 0xaa, 0xbb, 0xcc, 0, 1, 2 }, .has_mtu = true },
+		  { "n", "t", .has_guest_mac = true, .guest_mac = { 0xaa, 0xbb, 0xcc, 0, 1, 2 },
+		    .has_mtu = true },
 		  "Network config error: The MAC address is already in use: aa:bb:cc:00:01:02" },
 	};
 	struct machine *machine = machine_plain();
@@ -999,10 +1135,12 @@ static void interfaces_are_checked(void **state)
 		print_message("  %s\n", cases[i].name);
 		expect(machine, SQUIB_PUT_NETWORK_INTERFACE, false, &cases[i].iface, cases[i].want);
 	}
-	expect_within_vm_config(machine,
+	expect_within_vm_config(
+		machine,
 		"\"network-interfaces\":[{\"iface_id\":\"a\",\"host_dev_name\":\"t\","
 		"\"guest_mac\":\"aa:bb:cc:00:01:02\",\"mtu\":null,\"rx_rate_limiter\":null,"
-		"\"tx_rate_limiter\":null},{\"iface_id\":\"b\",\"host_dev_name\":\"t\",\"guest_mac\":null,"
+		"\"tx_rate_limiter\":null},{\"iface_id\":\"b\",\"host_dev_name\":\"t\",\"guest_"
+		"mac\":null,"
 		"\"mtu\":null,\"rx_rate_limiter\":null,\"tx_rate_limiter\":null}],");
 	machine_free(machine);
 }
@@ -1016,7 +1154,7 @@ static void a_replaced_interface_comes_last(void **state)
 		accept_request(machine, SQUIB_PUT_NETWORK_INTERFACE, NET(*id, "tap"));
 	expect_interfaces(machine, "a b c d");
 	accept_request(machine, SQUIB_PUT_NETWORK_INTERFACE, NET("a", "tap"));
-	expect_interfaces(machine, "d b c a");	/* the last took its slot */
+	expect_interfaces(machine, "d b c a"); /* the last took its slot */
 	accept_request(machine, SQUIB_PUT_NETWORK_INTERFACE, NET("a", "tap"));
 	expect_interfaces(machine, "d b c a");
 	accept_request(machine, SQUIB_PUT_NETWORK_INTERFACE, NET("b", "tap"));
@@ -1041,15 +1179,17 @@ static void delete_keeps_the_order(void **state)
 	}
 	assert_int_equal(machine_check(machine, SQUIB_DELETE_DRIVE, true, "x", NULL, NULL), 0);
 	assert_int_equal(machine_apply(machine, SQUIB_DELETE_DRIVE, "a", NULL, NULL), 0);
-	assert_int_equal(machine_apply(machine, SQUIB_DELETE_NETWORK_INTERFACE, "b", NULL, NULL), 0);
+	assert_int_equal(machine_apply(machine, SQUIB_DELETE_NETWORK_INTERFACE, "b", NULL, NULL),
+			 0);
 	assert_int_equal(machine_apply(machine, SQUIB_DELETE_PMEM, "c", NULL, NULL), 0);
 	assert_int_equal(machine_apply(machine, SQUIB_DELETE_PMEM, "unknown", NULL, NULL), 0);
 	expect_drives(machine, "b c");
 	expect_interfaces(machine, "a c");
-	expect_within_vm_config(machine,
-		"\"pmem\":[{\"id\":\"a\",\"path_on_host\":\"/p\",\"root_device\":false,\"read_only\":false,"
-		"\"rate_limiter\":null},{\"id\":\"b\",\"path_on_host\":\"/p\",\"root_device\":false,"
-		"\"read_only\":false,\"rate_limiter\":null}],");
+	expect_within_vm_config(machine, "\"pmem\":[{\"id\":\"a\",\"path_on_host\":\"/"
+					 "p\",\"root_device\":false,\"read_only\":false,"
+					 "\"rate_limiter\":null},{\"id\":\"b\",\"path_on_host\":\"/"
+					 "p\",\"root_device\":false,"
+					 "\"read_only\":false,\"rate_limiter\":null}],");
 	machine_free(machine);
 }
 
@@ -1060,22 +1200,27 @@ static void single_objects_are_replaced_whole(void **state)
 
 	(void)state;
 	assert_false(machine_has_boot_source(machine));
-	apply(machine, SQUIB_PUT_BOOT_SOURCE, &(struct squib_boot_source){ "/vmlinux", "/initrd", "a=\"b c\"" });
+	apply(machine, SQUIB_PUT_BOOT_SOURCE,
+	      &(struct squib_boot_source){ "/vmlinux", "/initrd", "a=\"b c\"" });
 	assert_true(machine_has_boot_source(machine));
-	expect_within_vm_config(machine, "\"boot-source\":{\"kernel_image_path\":\"/vmlinux\","
-					 "\"initrd_path\":\"/initrd\",\"boot_args\":\"a=\\\"b c\\\"\"},");
-	apply(machine, SQUIB_PUT_BOOT_SOURCE, &(struct squib_boot_source){ .kernel_image_path = "/k" });
+	expect_within_vm_config(machine,
+				"\"boot-source\":{\"kernel_image_path\":\"/vmlinux\","
+				"\"initrd_path\":\"/initrd\",\"boot_args\":\"a=\\\"b c\\\"\"},");
+	apply(machine, SQUIB_PUT_BOOT_SOURCE,
+	      &(struct squib_boot_source){ .kernel_image_path = "/k" });
 	expect_within_vm_config(machine, "\"boot-source\":{\"kernel_image_path\":\"/k\","
 					 "\"initrd_path\":null,\"boot_args\":null},");
 	apply(machine, SQUIB_PUT_VSOCK, &(struct squib_vsock){ "old", 3, "/v" });
 	apply(machine, SQUIB_PUT_VSOCK, &(struct squib_vsock){ NULL, UINT32_MAX, "/w" });
-	expect_within_vm_config(machine, "\"vsock\":{\"guest_cid\":4294967295,\"uds_path\":\"/w\"},");
+	expect_within_vm_config(machine,
+				"\"vsock\":{\"guest_cid\":4294967295,\"uds_path\":\"/w\"},");
 	machine_lose(machine, SQUIB_PUT_VSOCK, NULL);
 	expect_within_vm_config(machine, "\"vsock\":null,");
 	apply(machine, SQUIB_PUT_ENTROPY,
 	      &(struct squib_entropy){ LIMITER(.bandwidth = BUCKET(1, 0, 1)) });
-	expect_within_vm_config(machine, "\"entropy\":{\"rate_limiter\":{\"bandwidth\":" BUCKET_JSON("1")
-					 ",\"ops\":null}},");
+	expect_within_vm_config(machine,
+				"\"entropy\":{\"rate_limiter\":{\"bandwidth\":" BUCKET_JSON(
+					"1") ",\"ops\":null}},");
 	apply(machine, SQUIB_PUT_ENTROPY, &(struct squib_entropy){ NULL });
 	expect_within_vm_config(machine, "\"entropy\":{\"rate_limiter\":null},");
 	apply(machine, SQUIB_PUT_SERIAL, &(struct squib_serial){ "/tty", BUCKET(1, 0, 1) });
@@ -1089,7 +1234,10 @@ static void single_objects_are_replaced_whole(void **state)
 static void memory_hotplug_is_checked_in_order(void **state)
 {
 #define PREFIX "Memory hotplug config error: "
-	static const struct { uint64_t total, block, slot; const char *want; } cases[] = {
+	static const struct {
+		uint64_t total, block, slot;
+		const char *want;
+	} cases[] = {
 		{ 128, 2, 128, NULL },
 		{ 1024, 128, 256, NULL },
 		{ 0, 0, 0, PREFIX "Block size must not be lower than 2 MiB" },
@@ -1110,7 +1258,8 @@ static void memory_hotplug_is_checked_in_order(void **state)
 		expect(machine, SQUIB_PUT_MEMORY_HOTPLUG, false,
 		       HOTPLUG(cases[i].total, cases[i].block, cases[i].slot), cases[i].want);
 	/* Unknown to the description, or of a bad size: the monitor's. */
-	expect(machine, SQUIB_PATCH_MEMORY_HOTPLUG, true, &(struct squib_memory_hotplug_update){ 3 }, NULL);
+	expect(machine, SQUIB_PATCH_MEMORY_HOTPLUG, true,
+	       &(struct squib_memory_hotplug_update){ 3 }, NULL);
 	machine_free(machine);
 }
 
@@ -1123,8 +1272,9 @@ static void memory_hotplug_shows_live_values(void **state)
 	assert_false(machine_render_memory_hotplug(machine, &out));
 	assert_int_equal(out.len, 0);
 	accept_request(machine, SQUIB_PUT_MEMORY_HOTPLUG, HOTPLUG(1024, 2, 128));
-	expect_within_vm_config(machine, ",\"memory-hotplug\":{\"total_size_mib\":1024,\"block_size_mib\":2,"
-					 "\"slot_size_mib\":128}}");
+	expect_within_vm_config(machine,
+				",\"memory-hotplug\":{\"total_size_mib\":1024,\"block_size_mib\":2,"
+				"\"slot_size_mib\":128}}");
 	assert_true(machine_render_memory_hotplug(machine, &out));
 	expect_body(&out, "{\"block_size_mib\":2,\"total_size_mib\":1024,\"slot_size_mib\":128,"
 			  "\"plugged_size_mib\":0,\"requested_size_mib\":0}");
@@ -1139,10 +1289,12 @@ static void memory_hotplug_shows_live_values(void **state)
 	machine_free(machine);
 }
 
-#define UNKNOWN_IDS "MMMDS config error: The list of network interface IDs provided contains at " \
-		    "least one ID that does not correspond to any existing network interface."
-#define NO_IDS "MMMDS config error: The list of network interface IDs that allow forwarding MMDS " \
-	       "requests is empty."
+#define UNKNOWN_IDS                                                                                \
+	"MMMDS config error: The list of network interface IDs provided contains at "              \
+	"least one ID that does not correspond to any existing network interface."
+#define NO_IDS                                                                                     \
+	"MMMDS config error: The list of network interface IDs that allow forwarding MMDS "        \
+	"requests is empty."
 #define NOT_LOCAL "MMMDS config error: The MMDS IPv4 address is not link local."
 
 static void mmds_config_is_checked_in_order(void **state)
@@ -1173,7 +1325,8 @@ static void mmds_config_is_checked_in_order(void **state)
 	apply(machine, SQUIB_PUT_NETWORK_INTERFACE, NET("b", "tap"));
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct squib_mmds_config config = {
-			.network_interfaces = cases[i].ids, .network_interface_count = cases[i].count,
+			.network_interfaces = cases[i].ids,
+			.network_interface_count = cases[i].count,
 		};
 
 		print_message("  %s\n", cases[i].name);
@@ -1197,15 +1350,19 @@ static void mmds_is_served_by_interfaces(void **state)
 	assert_null(view(machine, arena)->mmds_config);
 	/* Shown in the order of the interfaces, not of the list. */
 	accept_request(machine, SQUIB_PUT_MMDS_CONFIG,
-		       MMDS_CONFIG(.network_interfaces = IDS("c", "a", "c"), .network_interface_count = 3));
+		       MMDS_CONFIG(.network_interfaces = IDS("c", "a", "c"),
+				   .network_interface_count = 3));
 	assert_true(machine_has_mmds_interface(machine));
-	expect_within_vm_config(machine, "\"mmds-config\":{\"version\":\"V1\",\"network_interfaces\":[\"a\",\"c\"],"
-					 "\"ipv4_address\":\"169.254.169.254\",\"imds_compat\":false},");
+	expect_within_vm_config(
+		machine, "\"mmds-config\":{\"version\":\"V1\",\"network_interfaces\":[\"a\",\"c\"],"
+			 "\"ipv4_address\":\"169.254.169.254\",\"imds_compat\":false},");
 	/* Interfaces not listed lose it. */
 	accept_request(machine, SQUIB_PUT_MMDS_CONFIG,
-		       &(struct squib_mmds_config){ SQUIB_MMDS_V2, IDS("b", "c"), 2, { 169, 254, 1, 0 }, true });
-	expect_within_vm_config(machine, "\"mmds-config\":{\"version\":\"V2\",\"network_interfaces\":[\"b\",\"c\"],"
-					 "\"ipv4_address\":\"169.254.1.0\",\"imds_compat\":true},");
+		       &(struct squib_mmds_config){
+			       SQUIB_MMDS_V2, IDS("b", "c"), 2, { 169, 254, 1, 0 }, true });
+	expect_within_vm_config(
+		machine, "\"mmds-config\":{\"version\":\"V2\",\"network_interfaces\":[\"b\",\"c\"],"
+			 "\"ipv4_address\":\"169.254.1.0\",\"imds_compat\":true},");
 	/* A PATCH leaves it, a replaced or removed interface has lost it. */
 	apply(machine, SQUIB_PATCH_NETWORK_INTERFACE,
 	      NET_UPDATE("b", .rx_rate_limiter = LIMITER(.ops = BUCKET(1, 0, 1))));
@@ -1216,17 +1373,18 @@ static void mmds_is_served_by_interfaces(void **state)
 	assert_string_equal(seen->network_interfaces[0], "b");
 	assert_int_equal(seen->ipv4_address[2], 1);
 	assert_true(seen->imds_compat);
-	assert_int_equal(machine_apply(machine, SQUIB_DELETE_NETWORK_INTERFACE, "b", NULL, NULL), 0);
+	assert_int_equal(machine_apply(machine, SQUIB_DELETE_NETWORK_INTERFACE, "b", NULL, NULL),
+			 0);
 	assert_false(machine_has_mmds_interface(machine));
 	expect_within_vm_config(machine, "\"mmds-config\":null,");
-	assert_string_equal(seen->network_interfaces[0], "b");	/* a view does not change */
+	assert_string_equal(seen->network_interfaces[0], "b"); /* a view does not change */
 	arena_unref(arena);
 	machine_free(machine);
 }
 
 /* PUT or PATCH /mmds, applied when it is accepted. */
-static void store(struct machine *machine, enum squib_action_type type, bool post_boot, const char *body,
-		  int want, const char *want_text)
+static void store(struct machine *machine, enum squib_action_type type, bool post_boot,
+		  const char *body, int want, const char *want_text)
 {
 	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
 	struct arena *arena = arena_new();
@@ -1252,7 +1410,7 @@ static void expect_mmds(const struct machine *machine, const char *want)
 }
 
 #define NOT_INITIALIZED "MMDS error: The MMDS data store is not initialized."
-#define TOO_LARGE "MMDS limit exceeded error: The MMDS patch request doesn't fit."
+#define TOO_LARGE       "MMDS limit exceeded error: The MMDS patch request doesn't fit."
 
 static void mmds_data_is_put_and_patched(void **state)
 {
@@ -1261,7 +1419,8 @@ static void mmds_data_is_put_and_patched(void **state)
 	(void)state;
 	expect_mmds(machine, "{}");
 	store(machine, SQUIB_PATCH_MMDS, false, "{}", -EINVAL, NOT_INITIALIZED);
-	store(machine, SQUIB_PUT_MMDS, false, " { \"b\" : [ 1, null ], \"a\" : { \"x\" : \"y\" } } ", 0, "");
+	store(machine, SQUIB_PUT_MMDS, false,
+	      " { \"b\" : [ 1, null ], \"a\" : { \"x\" : \"y\" } } ", 0, "");
 	expect_mmds(machine, "{\"a\":{\"x\":\"y\"},\"b\":[1,null]}");
 	store(machine, SQUIB_PATCH_MMDS, false, "{\"a\":{\"z\":2},\"b\":null,\"c\":true}", 0, "");
 	expect_mmds(machine, "{\"a\":{\"x\":\"y\",\"z\":2},\"c\":true}");
@@ -1271,7 +1430,7 @@ static void mmds_data_is_put_and_patched(void **state)
 	expect_mmds(machine, "{\"a\":1}");
 	store(machine, SQUIB_PUT_MMDS, false, "null", 0, "");
 	expect_mmds(machine, "{}");
-	store(machine, SQUIB_PATCH_MMDS, false, "{\"a\":1}", 0, "");	/* null is a value, too */
+	store(machine, SQUIB_PATCH_MMDS, false, "{\"a\":1}", 0, ""); /* null is a value, too */
 	expect_mmds(machine, "{\"a\":1}");
 	machine_free(machine);
 }
@@ -1281,7 +1440,8 @@ static void mmds_data_has_a_limit(void **state)
 	struct machine *machine = machine_with((struct machine_rules){ .limits.mmds_bytes = 9 });
 
 	(void)state;
-	store(machine, SQUIB_PUT_MMDS, false, "{ \"a\" : 123 }", 0, "");	/* compact, it fits exactly */
+	store(machine, SQUIB_PUT_MMDS, false, "{ \"a\" : 123 }", 0,
+	      ""); /* compact, it fits exactly */
 	store(machine, SQUIB_PUT_MMDS, false, "{\"a\":1234}", -EFBIG, TOO_LARGE);
 	store(machine, SQUIB_PATCH_MMDS, false, "{\"b\":1}", -EFBIG, TOO_LARGE);
 	expect_mmds(machine, "{\"a\":123}");
@@ -1333,7 +1493,11 @@ static void boot_args_must_be_a_command_line(void **state)
 	static const char too_long[] = PREFIX "Invalid cmdline capacity provided.";
 	static const char unprintable[] = PREFIX "String contains a non-printable ASCII character.";
 #undef PREFIX
-	static const struct { const char *name, *before; size_t fill; const char *after, *want; } cases[] = {
+	static const struct {
+		const char *name, *before;
+		size_t fill;
+		const char *after, *want;
+	} cases[] = {
 		{ "empty", "", 0, "", NULL },
 		{ "largest", "", 2047, "", NULL },
 		{ "one more", "", 2048, "", too_long },
@@ -1375,9 +1539,10 @@ static void boot_args_must_be_a_command_line(void **state)
 static void only_boot_resources_block_a_load(void **state)
 {
 	static const enum squib_action_type blocking[] = {
-		SQUIB_PUT_BOOT_SOURCE, SQUIB_PUT_MACHINE_CONFIG, SQUIB_PATCH_MACHINE_CONFIG, SQUIB_PUT_BALLOON,
-		SQUIB_PUT_DRIVE, SQUIB_PUT_NETWORK_INTERFACE, SQUIB_PUT_PMEM, SQUIB_PUT_VSOCK,
-		SQUIB_PUT_ENTROPY, SQUIB_PUT_MMDS_CONFIG, SQUIB_PUT_MEMORY_HOTPLUG,
+		SQUIB_PUT_BOOT_SOURCE, SQUIB_PUT_MACHINE_CONFIG, SQUIB_PATCH_MACHINE_CONFIG,
+		SQUIB_PUT_BALLOON,     SQUIB_PUT_DRIVE,          SQUIB_PUT_NETWORK_INTERFACE,
+		SQUIB_PUT_PMEM,        SQUIB_PUT_VSOCK,          SQUIB_PUT_ENTROPY,
+		SQUIB_PUT_MMDS_CONFIG, SQUIB_PUT_MEMORY_HOTPLUG,
 	};
 	bool want[SQUIB_ACTION_TYPE_COUNT] = { false };
 
@@ -1393,9 +1558,11 @@ static void a_new_machine_looks_like_this(void **state)
 	struct machine *machine = machine_plain();
 
 	(void)state;
-	expect_vm_config(machine,
+	expect_vm_config(
+		machine,
 		"{\"balloon\":null,\"drives\":[],"
-		"\"boot-source\":{\"kernel_image_path\":\"\",\"initrd_path\":null,\"boot_args\":null},"
+		"\"boot-source\":{\"kernel_image_path\":\"\",\"initrd_path\":null,\"boot_args\":"
+		"null},"
 		"\"cpu-config\":null,\"logger\":null,"
 		"\"machine-config\":{\"vcpu_count\":1,\"mem_size_mib\":128,\"smt\":false,"
 		"\"track_dirty_pages\":false,\"huge_pages\":\"None\"},"
@@ -1411,18 +1578,23 @@ static void configure_all(struct machine *machine)
 	accept_request(machine, SQUIB_PUT_MACHINE_CONFIG,
 		       MACHINE(.vcpu_count = 2, .mem_size_mib = 256, .track_dirty_pages = true));
 	accept_request(machine, SQUIB_PUT_CPU_CONFIG, &(struct squib_cpu_config){ 0 });
-	accept_request(machine, SQUIB_PUT_BOOT_SOURCE, &(struct squib_boot_source){ "/k", NULL, "panic=1" });
+	accept_request(machine, SQUIB_PUT_BOOT_SOURCE,
+		       &(struct squib_boot_source){ "/k", NULL, "panic=1" });
 	accept_request(machine, SQUIB_PUT_DRIVE,
-		       DRIVE("rootfs", .path_on_host = "/r", .is_root_device = true, .io_engine = SQUIB_IO_ENGINE_SYNC));
-	accept_request(machine, SQUIB_PUT_NETWORK_INTERFACE, NET("eth0", "tap0", .has_mtu = true, .mtu = 1500));
+		       DRIVE("rootfs", .path_on_host = "/r", .is_root_device = true,
+			     .io_engine = SQUIB_IO_ENGINE_SYNC));
+	accept_request(machine, SQUIB_PUT_NETWORK_INTERFACE,
+		       NET("eth0", "tap0", .has_mtu = true, .mtu = 1500));
 	accept_request(machine, SQUIB_PUT_PMEM, PMEM("pmem0", "/p"));
 	accept_request(machine, SQUIB_PUT_VSOCK, &(struct squib_vsock){ NULL, 3, "/v.sock" });
-	accept_request(machine, SQUIB_PUT_BALLOON, BALLOON(.amount_mib = 0, .stats_polling_interval_s = 1));
+	accept_request(machine, SQUIB_PUT_BALLOON,
+		       BALLOON(.amount_mib = 0, .stats_polling_interval_s = 1));
 	accept_request(machine, SQUIB_PUT_ENTROPY, &(struct squib_entropy){ NULL });
 	accept_request(machine, SQUIB_PUT_SERIAL, &(struct squib_serial){ "/tty", NULL });
 	accept_request(machine, SQUIB_PUT_MEMORY_HOTPLUG, HOTPLUG(128, 2, 128));
-	accept_request(machine, SQUIB_PUT_MMDS_CONFIG,
-		       MMDS_CONFIG(.network_interfaces = IDS("eth0"), .network_interface_count = 1));
+	accept_request(
+		machine, SQUIB_PUT_MMDS_CONFIG,
+		MMDS_CONFIG(.network_interfaces = IDS("eth0"), .network_interface_count = 1));
 	store(machine, SQUIB_PUT_MMDS, false, "{}", 0, "");
 }
 
@@ -1430,20 +1602,24 @@ static const char all_configured[] =
 	"{\"balloon\":{\"amount_mib\":0,\"deflate_on_oom\":false,\"stats_polling_interval_s\":1,"
 	"\"free_page_hinting\":false,\"free_page_reporting\":false},"
 	"\"drives\":[{\"drive_id\":\"rootfs\",\"partuuid\":null,\"is_root_device\":true,"
-	"\"cache_type\":\"Unsafe\",\"is_read_only\":false,\"path_on_host\":\"/r\",\"rate_limiter\":null,"
+	"\"cache_type\":\"Unsafe\",\"is_read_only\":false,\"path_on_host\":\"/"
+	"r\",\"rate_limiter\":null,"
 	"\"io_engine\":\"Sync\",\"socket\":null}],"
-	"\"boot-source\":{\"kernel_image_path\":\"/k\",\"initrd_path\":null,\"boot_args\":\"panic=1\"},"
+	"\"boot-source\":{\"kernel_image_path\":\"/"
+	"k\",\"initrd_path\":null,\"boot_args\":\"panic=1\"},"
 	"\"cpu-config\":null,\"logger\":null,"
 	"\"machine-config\":{\"vcpu_count\":2,\"mem_size_mib\":256,\"smt\":false,"
 	"\"track_dirty_pages\":true,\"huge_pages\":\"None\"},"
 	"\"metrics\":null,"
 	"\"mmds-config\":{\"version\":\"V1\",\"network_interfaces\":[\"eth0\"],"
 	"\"ipv4_address\":\"169.254.169.254\",\"imds_compat\":false},"
-	"\"network-interfaces\":[{\"iface_id\":\"eth0\",\"host_dev_name\":\"tap0\",\"guest_mac\":null,"
+	"\"network-interfaces\":[{\"iface_id\":\"eth0\",\"host_dev_name\":\"tap0\",\"guest_mac\":"
+	"null,"
 	"\"mtu\":1500,\"rx_rate_limiter\":null,\"tx_rate_limiter\":null}],"
 	"\"vsock\":{\"guest_cid\":3,\"uds_path\":\"/v.sock\"},"
 	"\"entropy\":{\"rate_limiter\":null},"
-	"\"pmem\":[{\"id\":\"pmem0\",\"path_on_host\":\"/p\",\"root_device\":false,\"read_only\":false,"
+	"\"pmem\":[{\"id\":\"pmem0\",\"path_on_host\":\"/"
+	"p\",\"root_device\":false,\"read_only\":false,"
 	"\"rate_limiter\":null}],"
 	"\"memory-hotplug\":{\"total_size_mib\":128,\"block_size_mib\":2,\"slot_size_mib\":128}}";
 
@@ -1466,7 +1642,8 @@ static void a_view_outlives_the_description(void **state)
 	(void)state;
 	configure_all(machine);
 	v = view(machine, arena);
-	accept_request(machine, SQUIB_PUT_DRIVE, DRIVE("rootfs", .path_on_host = "/new", .is_root_device = true));
+	accept_request(machine, SQUIB_PUT_DRIVE,
+		       DRIVE("rootfs", .path_on_host = "/new", .is_root_device = true));
 	accept_request(machine, SQUIB_PUT_BALLOON, BALLOON(.amount_mib = 5));
 	machine_free(machine);
 	assert_int_equal(v->config.vcpu_count, 2);
@@ -1509,7 +1686,8 @@ static void a_view_of_nothing_is_empty(void **state)
 }
 
 /* Let the first, the second, ... allocation of a change fail until it gets through. */
-static void expect_all_or_nothing(struct machine *machine, enum squib_action_type type, const void *config)
+static void expect_all_or_nothing(struct machine *machine, enum squib_action_type type,
+				  const void *config)
 {
 	struct arena *arena = arena_new();
 	const void *copy = dup_config(arena, type, config);
@@ -1530,20 +1708,22 @@ static void expect_all_or_nothing(struct machine *machine, enum squib_action_typ
 
 static void without_memory_nothing_changes(void **state)
 {
-	static const char *const ids[] = { "v", "w", "x", "y", "z" };	/* the lists must grow */
-	static const char long_path[5000] = { [0 ... 4998] = 'p' };	/* so must the arena */
+	static const char *const ids[] = { "v", "w", "x", "y", "z" }; /* the lists must grow */
+	static const char long_path[5000] = { [0 ... 4998] = 'p' };   /* so must the arena */
 	struct machine *machine = machine_plain();
 
 	(void)state;
 	configure_all(machine);
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
-		expect_all_or_nothing(machine, SQUIB_PUT_DRIVE, DRIVE(ids[i], .path_on_host = "/d"));
+		expect_all_or_nothing(machine, SQUIB_PUT_DRIVE,
+				      DRIVE(ids[i], .path_on_host = "/d"));
 		expect_all_or_nothing(machine, SQUIB_PUT_NETWORK_INTERFACE, NET(ids[i], "tap"));
 		expect_all_or_nothing(machine, SQUIB_PUT_PMEM, PMEM(ids[i], "/p"));
 	}
-	expect_all_or_nothing(machine, SQUIB_PATCH_DRIVE,
-			      DRIVE_UPDATE("v", .path_on_host = long_path,
-					   .rate_limiter = LIMITER(BUCKET(1, 1, 1), BUCKET(1, 1, 1))));
+	expect_all_or_nothing(
+		machine, SQUIB_PATCH_DRIVE,
+		DRIVE_UPDATE("v", .path_on_host = long_path,
+			     .rate_limiter = LIMITER(BUCKET(1, 1, 1), BUCKET(1, 1, 1))));
 	expect_all_or_nothing(machine, SQUIB_PATCH_NETWORK_INTERFACE,
 			      NET_UPDATE("v", .rx_rate_limiter = LIMITER(.ops = BUCKET(1, 1, 1))));
 	expect_all_or_nothing(machine, SQUIB_PATCH_PMEM,
@@ -1560,7 +1740,7 @@ static void without_memory_there_is_no_view(void **state)
 
 	(void)state;
 	configure_all(machine);
-	for (int i = 0; i < 100; i++) {		/* more than the arena's first block holds */
+	for (int i = 0; i < 100; i++) { /* more than the arena's first block holds */
 		char id[16];
 
 		snprintf(id, sizeof(id), "d%d", i);

@@ -76,6 +76,7 @@ static int foreign(struct fault *fault, const char *format, enum squib_arch arch
 #define BZ_VERSION		0x206
 #define BZ_LOADFLAGS		0x211
 #define BZ_XLOADFLAGS		0x236
+#define BZ_PREF_ADDRESS		0x258
 #define BZ_INIT_SIZE		0x260
 #define BZ_HEADER_END		0x268
 
@@ -91,8 +92,8 @@ static bool is_bzimage(const uint8_t *head, size_t len)
 
 static int check_bzimage(struct image *image, const uint8_t *head, size_t len, struct fault *fault)
 {
-	uint32_t setup_sects, init_size;
-	uint64_t needs, body;
+	uint64_t needs, body, address;
+	uint32_t setup_sects;
 
 	if (len < BZ_HEADER_END)
 		return truncated(fault, "bzImage", BZ_HEADER_END, image->size_bytes);
@@ -110,9 +111,11 @@ static int check_bzimage(struct image *image, const uint8_t *head, size_t len, s
 		return fault_set(fault, -ENOEXEC, "The bzImage has no kernel in it");
 	if (needs > image->size_bytes)
 		return truncated(fault, "bzImage", needs, image->size_bytes);
-	init_size = le32(head + BZ_INIT_SIZE);
+	/* Wherever it is loaded, it unpacks itself to no lower address than the preferred one. */
+	address = le64(head + BZ_PREF_ADDRESS);
+	if (__builtin_add_overflow(address, le32(head + BZ_INIT_SIZE), &image->memory_bytes))
+		return fault_set(fault, -ENOEXEC, "The bzImage has a bad header");
 	image->format = IMAGE_BZIMAGE;
-	image->memory_bytes = init_size > body ? init_size : body;
 	return 0;
 }
 
@@ -162,12 +165,7 @@ static int read_notes(struct image *image, const Elf64_Phdr *phdr, struct fault 
 	return r;
 }
 
-struct extent {
-	uint64_t start, end;
-};
-
-static int check_segment(struct image *image, const Elf64_Phdr *phdr, struct extent *extent,
-			 struct fault *fault)
+static int check_segment(struct image *image, const Elf64_Phdr *phdr, struct fault *fault)
 {
 	uint64_t offset = le64toh(phdr->p_offset), file_len = le64toh(phdr->p_filesz);
 	uint64_t addr = le64toh(phdr->p_paddr), mem_len = le64toh(phdr->p_memsz);
@@ -181,16 +179,13 @@ static int check_segment(struct image *image, const Elf64_Phdr *phdr, struct ext
 		return read_notes(image, phdr, fault);
 	if (mem_len < file_len || __builtin_add_overflow(addr, mem_len, &end))
 		return fault_set(fault, -ENOEXEC, "The ELF image has a segment out of bounds");
-	if (mem_len > 0 && addr < extent->start)
-		extent->start = addr;
-	if (mem_len > 0 && end > extent->end)
-		extent->end = end;
+	if (mem_len > 0 && end > image->memory_bytes)
+		image->memory_bytes = end;
 	return 0;
 }
 
 static int check_segments(struct image *image, uint64_t offset, size_t count, struct fault *fault)
 {
-	struct extent extent = { .start = UINT64_MAX, .end = 0 };
 	Elf64_Phdr phdrs[PHDR_MAX];
 	int r;
 
@@ -199,13 +194,12 @@ static int check_segments(struct image *image, uint64_t offset, size_t count, st
 		uint32_t type = le32toh(phdrs[i].p_type);
 
 		if (type == PT_LOAD || type == PT_NOTE)
-			r = check_segment(image, &phdrs[i], &extent, fault);
+			r = check_segment(image, &phdrs[i], fault);
 	}
 	if (r < 0)
 		return r;
-	if (extent.end == 0)
+	if (image->memory_bytes == 0)
 		return fault_set(fault, -ENOEXEC, "The ELF image has nothing to load");
-	image->memory_bytes = extent.end - extent.start;
 	return 0;
 }
 

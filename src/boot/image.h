@@ -26,8 +26,8 @@ struct image {
 	uint64_t size_bytes;
 	enum image_format format;
 	/*
-	 * Guest memory it needs from the first byte it occupies to the end of what it claims at its
-	 * start; the decompressed kernel with its bss, not the file.
+	 * The least guest memory, from its first byte, with which it can start: up to the end of the
+	 * kernel where it runs, unpacked, with its bss.
 	 */
 	uint64_t memory_bytes;
 	uint64_t pvh_entry;	/* ELF: entry point of its PVH note; 0: no such note */

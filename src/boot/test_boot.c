@@ -57,7 +57,8 @@ static struct file make_bzimage(void)
 	f.data[0x207] = 2;
 	f.data[0x211] = 1;
 	f.data[0x236] = 1;
-	f.data[0x263] = 1;			/* init_size 16 MiB */
+	f.data[0x258 + 3] = 1;			/* pref_address 16 MiB */
+	f.data[0x263] = 2;			/* init_size 32 MiB */
 	return f;
 }
 
@@ -124,8 +125,8 @@ static void every_format_is_recognised_plain_and_compressed(void **state)
 {
 	const struct { struct file file; enum squib_arch arch; enum image_format format;
 		       uint64_t memory; } cases[] = {
-		{ make_bzimage(), SQUIB_ARCH_X86_64, IMAGE_BZIMAGE, 1 << 24 },
-		{ make_elf(), SQUIB_ARCH_X86_64, IMAGE_ELF, 65536 + 4096 },
+		{ make_bzimage(), SQUIB_ARCH_X86_64, IMAGE_BZIMAGE, 3 << 24 },
+		{ make_elf(), SQUIB_ARCH_X86_64, IMAGE_ELF, (1 << 24) + 65536 + 4096 },
 		{ make_arm64(), SQUIB_ARCH_AARCH64, IMAGE_ARM64, 4096 },
 	};
 
@@ -240,6 +241,9 @@ static void hostile_and_foreign_headers_are_refused_by_name(void **state)
 	f = make_bzimage();
 	f.data[0x1f5] = 0;
 	refused(f, SQUIB_ARCH_X86_64, "no kernel in it");
+	f = make_bzimage();
+	set64(&f, 0x258, UINT64_MAX);		/* pref_address */
+	refused(f, SQUIB_ARCH_X86_64, "bad header");
 	f = make_arm64();
 	f.data[24] |= 1;
 	refused(f, SQUIB_ARCH_AARCH64, "big-endian");

@@ -10,7 +10,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -1623,6 +1622,27 @@ static const char all_configured[] =
 	"\"rate_limiter\":null}],"
 	"\"memory-hotplug\":{\"total_size_mib\":128,\"block_size_mib\":2,\"slot_size_mib\":128}}";
 
+/* Logger, metrics and state are the monitor's; nothing of them is shown. */
+static void other_requests_change_nothing(void **state)
+{
+	static const enum squib_action_type types[] = {
+		SQUIB_PUT_LOGGER,     SQUIB_PUT_METRICS,
+		SQUIB_INSTANCE_START, SQUIB_FLUSH_METRICS,
+		SQUIB_PATCH_VM,       SQUIB_SNAPSHOT_CREATE,
+		SQUIB_SNAPSHOT_LOAD,  SQUIB_BALLOON_HINTING_STOP,
+	};
+	struct machine *machine = machine_plain();
+
+	(void)state;
+	configure_all(machine);
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		assert_int_equal(machine_apply(machine, types[i], NULL, NULL, NULL), 0);
+		machine_lose(machine, types[i], NULL);
+	}
+	expect_vm_config(machine, all_configured);
+	machine_free(machine);
+}
+
 static void one_of_everything_looks_like_this(void **state)
 {
 	struct machine *machine = machine_plain();
@@ -1732,32 +1752,67 @@ static void without_memory_nothing_changes(void **state)
 	machine_free(machine);
 }
 
+/* Longer and longer strings put the end of the copy's first block behind every one of its parts. */
+static void without_memory_no_part_of_a_patch_is_done(void **state)
+{
+	const struct squib_rate_limiter *limiter = LIMITER(BUCKET(1, 1, 1), BUCKET(1, 1, 1));
+
+	(void)state;
+	for (size_t len = 1; len < 1100; len += 16) {
+		struct machine *machine = machine_plain();
+		char name[1100] = { 0 };
+
+		memset(name, 'n', len);
+		apply(machine, SQUIB_PUT_DRIVE, DRIVE("d", .path_on_host = name, .partuuid = "u"));
+		apply(machine, SQUIB_PUT_NETWORK_INTERFACE, NET("n", name));
+		apply(machine, SQUIB_PUT_PMEM, PMEM("p", name));
+		expect_all_or_nothing(machine, SQUIB_PATCH_DRIVE,
+				      DRIVE_UPDATE("d", .rate_limiter = limiter));
+		expect_all_or_nothing(machine, SQUIB_PATCH_NETWORK_INTERFACE,
+				      NET_UPDATE("n", limiter, limiter));
+		expect_all_or_nothing(machine, SQUIB_PATCH_PMEM,
+				      PMEM_UPDATE("p", .rate_limiter = limiter));
+		machine_free(machine);
+	}
+}
+
+/* As above: an arena that is filled beforehand ends at every part of the view. */
 static void without_memory_there_is_no_view(void **state)
 {
 	struct machine *machine = machine_plain();
-	const struct squib_machine *v = NULL;
-	int failures = 0, r;
+	int failures = 0;
 
 	(void)state;
 	configure_all(machine);
-	for (int i = 0; i < 100; i++) { /* more than the arena's first block holds */
-		char id[16];
-
-		snprintf(id, sizeof(id), "d%d", i);
-		apply(machine, SQUIB_PUT_DRIVE, DRIVE(id, .path_on_host = "/d"));
-	}
-	do {
+	accept_request(machine, SQUIB_PUT_DRIVE, DRIVE("data", .path_on_host = "/d"));
+	for (size_t filled = 16; filled <= 1024; filled += 16) {
+		const struct squib_machine *v = NULL;
 		struct arena *arena = arena_new();
+		int r;
 
-		allocations_left = failures;
+		arena_alloc(arena, filled);
+		allocations_left = 0;
 		r = machine_view(machine, arena, &v);
 		allocations_left = -1;
-		assert_true(r == 0 || (r == -ENOMEM && v == NULL));
+		assert_true(r == 0 || r == -ENOMEM);
+		assert_int_equal(v != NULL, r == 0);
 		arena_unref(arena);
 		failures += r < 0;
-	} while (r < 0);
-	assert_true(failures > 0);
+	}
+	assert_true(failures > 10 && failures < 64);
 	machine_free(machine);
+}
+
+static void without_memory_there_is_no_machine(void **state)
+{
+	struct machine_rules rules = { 0 };
+	struct machine *machine = NULL;
+
+	(void)state;
+	allocations_left = 0;
+	assert_int_equal(machine_new(&rules, &machine), -ENOMEM);
+	allocations_left = -1;
+	assert_null(machine);
 }
 
 static void without_memory_mmds_stays(void **state)
@@ -1769,6 +1824,7 @@ static void without_memory_mmds_stays(void **state)
 	int failures = 0, r;
 
 	(void)state;
+	arena_alloc(arena, 1024); /* its first block is full */
 	store(machine, SQUIB_PUT_MMDS, false, "{\"a\":1}", 0, "");
 	do {
 		allocations_left = failures;
@@ -1824,10 +1880,13 @@ int main(void)
 		cmocka_unit_test(only_boot_resources_block_a_load),
 		cmocka_unit_test(a_new_machine_looks_like_this),
 		cmocka_unit_test(one_of_everything_looks_like_this),
+		cmocka_unit_test(other_requests_change_nothing),
 		cmocka_unit_test(a_view_outlives_the_description),
 		cmocka_unit_test(a_view_of_nothing_is_empty),
 		cmocka_unit_test(without_memory_nothing_changes),
+		cmocka_unit_test(without_memory_no_part_of_a_patch_is_done),
 		cmocka_unit_test(without_memory_there_is_no_view),
+		cmocka_unit_test(without_memory_there_is_no_machine),
 		cmocka_unit_test(without_memory_mmds_stays),
 	};
 

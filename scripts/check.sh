@@ -1,0 +1,138 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs every test and ends with one line: "N passed, N failed[, N skipped]". Each part may be run
+# alone by naming it: scripts/check.sh unit api tsan clients hostile fuzz install guest
+set -u
+cd "$(dirname "$0")/.."
+
+# shellcheck disable=SC2206
+parts=(${@:-unit install api hostile tsan clients fuzz guest})
+python=/usr/bin/python3
+logs=build-check-logs
+export PYTHONDONTWRITEBYTECODE=1
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:exitcode=99
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=1:exitcode=98
+passed=0 failed=0 skipped=0
+mkdir -p "$logs"
+
+say() { printf '\n== %s\n' "$*"; }
+
+# tally NAME STATUS LOG: add up what a runner's last summary says. A runner that failed without
+# saying how much counts as one failure.
+tally() {
+	local name=$1 status=$2 log=$3 p=0 f=0 s=0 line
+	line=$(grep -aE '[0-9]+ (passed|failed|skipped)' "$log" | tail -n 1)
+	p=$(grep -oE '[0-9]+ passed' <<<"$line" | grep -oE '[0-9]+' || echo 0)
+	f=$(grep -oE '[0-9]+ (failed|error)' <<<"$line" | grep -oE '[0-9]+' | paste -sd+ | bc || echo 0)
+	s=$(grep -oE '[0-9]+ skipped' <<<"$line" | grep -oE '[0-9]+' || echo 0)
+	p=${p:-0} f=${f:-0} s=${s:-0}
+	[ "$status" -ne 0 ] && [ "$f" -eq 0 ] && f=1
+	[ "$p" -eq 0 ] && [ "$f" -eq 0 ] && [ "$s" -eq 0 ] && f=1	# it ran nothing
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	printf -- '-- %s: %s passed, %s failed, %s skipped\n' "$name" "$p" "$f" "$s"
+}
+
+# run NAME COMMAND...: show and keep its output, then add it up
+run() {
+	local name=$1 status
+	shift
+	"$@" </dev/null 2>&1 | tee "$logs/$name.log"
+	status=${PIPESTATUS[0]}
+	tally "$name" "$status" "$logs/$name.log"
+}
+
+# build DIR OPTION...: configure once, then build
+build() {
+	local dir=$1
+	shift
+	[ -f "$dir/build.ninja" ] || meson setup "$dir" "$@" >"$logs/setup.log" 2>&1 ||
+		{ cat "$logs/setup.log"; return 1; }
+	ninja -C "$dir" >"$logs/build.log" 2>&1 || { tail -n 40 "$logs/build.log"; return 1; }
+}
+
+build_or_fail() {
+	if ! build "$@"; then
+		echo "the build in $1 failed"
+		failed=$((failed + 1))
+		finish
+	fi
+}
+
+finish() {
+	echo
+	[ "$skipped" -eq 0 ] && echo "$passed passed, $failed failed" ||
+		echo "$passed passed, $failed failed, $skipped skipped"
+	exit $((failed > 0))
+}
+
+# meson_tests NAME DIR [ARGUMENTS]: unit tests, counted by their cases
+meson_tests() {
+	local name=$1 dir=$2 status p f
+	shift 2
+	meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$logs/$name.out" 2>&1
+	status=$?
+	cat "$logs/$name.out"
+	p=$(grep -aoE '\[  PASSED  \] [0-9]+ test' "$dir/meson-logs/testlog.txt" |
+		grep -oE '[0-9]+' | paste -sd+ | bc)
+	f=$(grep -aoE '^Fail: +[0-9]+|^Timeout: +[0-9]+' "$logs/$name.out" |
+		grep -oE '[0-9]+$' | paste -sd+ | bc)
+	echo "${p:-0} passed, ${f:-0} failed" >"$logs/$name.log"
+	tally "$name" "$status" "$logs/$name.log"
+}
+
+part_unit() {
+	say "unit tests, with AddressSanitizer and UBSan"
+	meson_tests unit build-asan
+}
+
+part_api() {
+	say "the contract as a table"
+	run api tests/api/run --binary build-asan/squib
+}
+
+part_hostile() {
+	say "hostile clients"
+	SQUIB=$PWD/build-asan/squib run hostile $python -m pytest -q -rs tests/api/hostile
+}
+
+part_tsan() {
+	say "API tests, with ThreadSanitizer"
+	build_or_fail build-tsan -Db_sanitize=thread -Dtests=enabled -Dstatic_program=false \
+		-Db_lundef=false
+	meson_tests tsan build-tsan --suite api
+	run tsan-api tests/api/run --binary build-tsan/squib
+}
+
+part_clients() {
+	say "real clients"
+	SQUIB=$PWD/build-asan/squib run clients $python -m pytest -q -rs tests/clients
+}
+
+part_fuzz() {
+	say "fuzzing, for a bounded time"
+	run fuzz tests/fuzz/run
+}
+
+part_install() {
+	say "installation"
+	run install tests/install/run
+}
+
+part_guest() {
+	say "guests"
+	for arch in x86_64 aarch64; do
+		guest/make-guest.sh "$arch" "build/guest/$arch" ||
+			{ echo "no $arch guest"; failed=$((failed + 1)); }
+	done
+	SQUIB=$PWD/build-asan/squib run guest $python -m pytest -q -rs tests/guest
+}
+
+start=$SECONDS
+build_or_fail build-asan -Db_sanitize=address,undefined -Dtests=enabled -Dstatic_program=false \
+	-Db_lundef=false
+for part in "${parts[@]}"; do
+	"part_$part"
+	echo "   (${part}: at $((SECONDS - start)) s)"
+done
+finish

@@ -824,6 +824,7 @@ void squib_server_free(struct squib_server *server)
 	}
 	if (server->listener.fd >= 0)
 		controller_set_deadline_waker(server->controller, NULL);
+	take_ended(server);	/* answers that are there still go out */
 	for (size_t i = 0; i < SLOTS; i++)
 		if (server->connections[i].state != CONNECTION_FREE)
 			connection_free(&server->connections[i]);

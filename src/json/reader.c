@@ -130,8 +130,7 @@ int json_peek(struct json_reader *reader)
 	}
 }
 
-/* As json_peek(), where a value must follow. */
-static int peek_value(struct json_reader *reader)
+int json_peek_value(struct json_reader *reader)
 {
 	int c = json_peek(reader);
 
@@ -601,7 +600,7 @@ int json_read_null(struct json_reader *reader)
 
 int json_read_bool(struct json_reader *reader, bool *ret_value)
 {
-	int c = peek_value(reader);
+	int c = json_peek_value(reader);
 	int r;
 
 	if (c < 0)
@@ -619,7 +618,7 @@ int json_read_uint(struct json_reader *reader, uint64_t max, const char *want,
 {
 	struct json_number number;
 	size_t start;
-	int c = peek_value(reader);
+	int c = json_peek_value(reader);
 	int r;
 
 	if (c < 0)
@@ -646,7 +645,7 @@ int json_read_uint(struct json_reader *reader, uint64_t max, const char *want,
 
 int json_read_string(struct json_reader *reader, const char *want, struct json_text *ret_text)
 {
-	int c = peek_value(reader);
+	int c = json_peek_value(reader);
 
 	if (c < 0)
 		return c;
@@ -685,7 +684,7 @@ static int next_member(struct json_reader *reader, bool *first)
 		if (c != ',')
 			return fail_next(reader, "expected `,` or `}`");
 		reader->pos++;
-		c = peek_value(reader);
+		c = json_peek_value(reader);
 		if (c == '}')
 			return fail_next(reader, bad_comma);
 		if (c < 0)
@@ -752,7 +751,7 @@ int json_array_next(struct json_reader *reader, bool *first)
 		if (c != ',')
 			return fail_next(reader, "expected `,` or `]`");
 		reader->pos++;
-		c = peek_value(reader);
+		c = json_peek_value(reader);
 		if (c == ']')
 			return fail_next(reader, bad_comma);
 		if (c < 0)
@@ -783,7 +782,7 @@ int json_array_end(struct json_reader *reader, int result)
 
 int json_enum_begin(struct json_reader *reader, bool *ret_wrapped, struct json_text *ret_name)
 {
-	int c = peek_value(reader);
+	int c = json_peek_value(reader);
 	int r;
 
 	if (c < 0)
@@ -799,7 +798,7 @@ int json_enum_begin(struct json_reader *reader, bool *ret_wrapped, struct json_t
 
 static int read_enum_unit(struct json_reader *reader)
 {
-	int c = peek_value(reader);
+	int c = json_peek_value(reader);
 
 	if (c < 0)
 		return c;
@@ -861,7 +860,7 @@ static int skip_number(struct json_reader *reader)
 /* Passes a scalar. Return: 0, 1 when a bracket was consumed instead, or a failure. */
 static int skip_scalar(struct json_reader *reader, int *ret_bracket)
 {
-	int c = peek_value(reader);
+	int c = json_peek_value(reader);
 
 	if (c < 0)
 		return c;
@@ -982,7 +981,7 @@ int json_check(struct json_reader *reader)
 {
 	struct json_number number;
 	struct json_text text;
-	int c = peek_value(reader);
+	int c = json_peek_value(reader);
 
 	if (c < 0)
 		return c;

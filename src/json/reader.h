@@ -78,6 +78,9 @@ int json_reader_end(struct json_reader *reader);
 /** json_peek() - the byte the next value or token starts with, blanks skipped; or JSON_EOF */
 int json_peek(struct json_reader *reader);
 
+/** json_peek_value() - the same where a value must follow: the end is a fault */
+int json_peek_value(struct json_reader *reader);
+
 /** json_fail() - set an open fault; -EINVAL */
 int json_fail(struct json_reader *reader, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the guest tests have in common: see squibvm.py for the process they drive."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+import squibvm
+
+
+def pytest_sessionstart(session):
+    if not os.access(squibvm.SQUIB, os.X_OK):
+        pytest.exit(f"{squibvm.SQUIB} is not there: build squib first (make)", 3)
+
+
+@pytest.fixture
+def squib():
+    """Makes squib processes; each is ended and checked for leftovers after the test."""
+    made = []
+
+    def make(*args, **kwargs):
+        process = squibvm.Squib(*args, **kwargs)
+        made.append(process)
+        return process
+
+    yield make
+    for process in reversed(made):
+        process.close()
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Makes a private copy of a guest image, holes and all, that a guest may write to."""
+
+    def make(arch, name="rootfs.ext4"):
+        copy = tmp_path / f"{arch}-{name}"
+        subprocess.run(["cp", "--sparse=always", squibvm.image(arch, name), copy], check=True)
+        return str(copy)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def compressed(tmp_path_factory):
+    """Compresses a kernel, once a session: ("x86_64", "vmlinux", "gzip") to a path."""
+    directory = tmp_path_factory.mktemp("kernels")
+
+    def make(arch, name, how):
+        path = directory / f"{arch}-{name}.{how}"
+        if not path.exists():
+            assert shutil.which(how), f"{how} is not installed: scripts/setup-packages.sh guest"
+            with open(path, "wb") as file:
+                subprocess.run([how, "-1", "-c", squibvm.image(arch, name)], stdout=file, check=True)
+        return str(path)
+
+    yield make
+    shutil.rmtree(directory)

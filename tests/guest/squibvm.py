@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs squib as a user would and talks to the guest in it.
+
+A Squib is one squib process in a temporary directory of its own: an API client over the
+Unix socket, a reader of the guest's console that waits for text, a shell in the guest, and
+a check that nothing of it is left when it is gone. Waiting is always for something to
+happen; the deadlines only keep a broken run from hanging, so they are generous.
+"""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SQUIB = os.environ.get("SQUIB", os.path.join(ROOT, "build", "squib"))
+ENGINE = os.environ.get("SQUIB_ENGINE", "qemu")
+GUEST = os.environ.get("SQUIB_GUEST", os.path.join(ROOT, "build", "guest"))
+
+DEADLINE_S = 90
+
+
+def image(arch, name):
+    """The path of one of the files guest/make-guest.sh made."""
+    path = os.path.join(GUEST, arch, name)
+    assert os.path.exists(path), f"{path} is not there: run guest/make-guest.sh {arch} {GUEST}/{arch}"
+    return path
+
+
+def partuuid(arch):
+    with open(image(arch, "partuuid")) as file:
+        return file.read().strip()
+
+
+def boot_args(arch, *words):
+    """Boot arguments for a guest that uses the console.
+
+    Firecracker's defaults less `nomodule` (Debian's kernels have the virtio drivers as
+    modules) and `8250.nr_uarts=0` (it switches the console off).
+    """
+    console = "ttyAMA0" if arch == "aarch64" and ENGINE == "qemu" else "ttyS0"
+    defaults = "reboot=k panic=1 quiet i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce"
+    return " ".join([f"console={console}", defaults, *words])
+
+
+def wait_until(condition, what):
+    """Waits for a change that nobody announces (a file appears, a process goes)."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end, f"waited {DEADLINE_S} s for: {what}"
+        time.sleep(0.01)
+
+
+class Console:
+    """Collects what a stream says and waits for text in it."""
+
+    def __init__(self, stream):
+        self._stream = stream
+        self._changed = threading.Condition()
+        self._text = ""
+        self._ended = False
+        self._position = 0  # what expect() has matched so far lies before it
+        self.skipped = ""  # what came between the last two matches of expect()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        while True:
+            data = os.read(self._stream.fileno(), 65536)
+            with self._changed:
+                if data:
+                    # The shell asks the terminal where its cursor is, which is noise here.
+                    text = data.decode("utf-8", "replace").replace("\x1b[6n", "")
+                    self._text += text.replace("\r", "")
+                else:
+                    self._ended = True
+                self._changed.notify_all()
+            if not data:
+                return
+
+    @property
+    def text(self):
+        with self._changed:
+            return self._text
+
+    def expect(self, pattern):
+        """Waits until `pattern` appears behind the last match; returns the match."""
+        end = time.monotonic() + DEADLINE_S
+        with self._changed:
+            while True:
+                match = re.compile(pattern).search(self._text, self._position)
+                if match:
+                    self.skipped = self._text[self._position : match.start()]
+                    self._position = match.end()
+                    return match
+                left = end - time.monotonic()
+                if self._ended or left <= 0:
+                    why = "the console was closed" if self._ended else f"waited {DEADLINE_S} s"
+                    raise AssertionError(f"{why} before {pattern!r} came")
+                self._changed.wait(left)
+
+    def expect_silence(self):
+        """Waits until nothing has been said for a second, and skips what was said before.
+
+        True of a guest that was stopped however slow the host is, and never true of one
+        that talks all the time.
+        """
+        end = time.monotonic() + DEADLINE_S
+        with self._changed:
+            while self._changed.wait(1.0):
+                assert time.monotonic() < end, "the console does not fall silent"
+            self._position = len(self._text)
+
+    def expect_end(self):
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._ended, DEADLINE_S), "output goes on"
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=DEADLINE_S)
+        self._path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def processes_with(marker):
+    """Process ids whose command line contains `marker`, zombies excepted."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if marker.encode() in file.read():
+                    found.append(int(pid))
+        except OSError:  # gone in the meantime
+            pass
+    return found
+
+
+def children_of(pid):
+    """Process ids of the living children of `pid`."""
+    found = []
+    for other in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{other}/stat") as file:
+                state, parent = file.read().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == pid and state != "Z":
+            found.append(int(other))
+    return found
+
+
+def start_time(pid):
+    """When `pid` was started, to tell a process from a later one with its number."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+class Squib:
+    """One squib process, and the guest in it.
+
+    `options` are further command line options. Without `api` squib gets `--no-api` and is
+    configured by the `config` given, which with `api` is optional.
+    """
+
+    def __init__(self, arch="x86_64", options=(), api=True, config=None):
+        self.arch = arch
+        self.id = f"guest-test-{uuid.uuid4()}"
+        self.dir = tempfile.mkdtemp(prefix="squib-")  # short: socket paths end at 107 bytes
+        self.socket = self.path("api.sock")
+        self.log_path = self.path("log")
+        self._run_count = 0
+
+        argv = [SQUIB, "--id", self.id, "--engine", ENGINE, "--arch", arch]
+        argv += ["--log-path", self.log_path, "--level", "Info"]
+        argv += ["--api-sock", self.socket] if api else ["--no-api"]
+        if config is not None:
+            with open(self.path("config.json"), "w") as file:
+                json.dump(config, file)
+            argv += ["--config-file", self.path("config.json")]
+        with open(self.path("stderr"), "wb") as stderr:
+            self.process = subprocess.Popen(
+                [*argv, *options],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                bufsize=0,
+                cwd=self.dir,
+            )
+        self.console = Console(self.process.stdout)
+        if api:
+            wait_until(self._answers, "squib answers on its socket")
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def _answers(self):
+        assert self.process.poll() is None, f"squib ended:\n{self.report()}"
+        try:
+            return self.get("/")["id"] == self.id
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+
+    # The API.
+
+    def request(self, method, path, body=None):
+        """One request on a connection of its own; returns the status and the decoded answer."""
+        connection = UnixConnection(self.socket)
+        try:
+            text = None if body is None else json.dumps(body)
+            connection.request(method, path, text)
+            response = connection.getresponse()
+            data = response.read()
+            return response.status, json.loads(data) if data else None
+        finally:
+            connection.close()
+
+    def get(self, path):
+        status, answer = self.request("GET", path)
+        assert status == 200, answer
+        return answer
+
+    def put(self, path, body):
+        status, answer = self.request("PUT", path, body)
+        assert status == 204, f"PUT {path}: {answer}"
+
+    def patch(self, path, body):
+        status, answer = self.request("PATCH", path, body)
+        assert status == 204, f"PATCH {path}: {answer}"
+
+    def refused(self, method, path, body):
+        """A request that must be a client's error; returns the fault message."""
+        status, answer = self.request(method, path, body)
+        assert status == 400, f"{method} {path} was answered with {status} {answer}"
+        return answer["fault_message"]
+
+    def start(self):
+        self.put("/actions", {"action_type": "InstanceStart"})
+
+    def state(self):
+        return self.get("/")["state"]
+
+    def add_drive(self, path, drive_id="rootfs", root=True, **more):
+        self.put(
+            f"/drives/{drive_id}",
+            {"drive_id": drive_id, "path_on_host": path, "is_root_device": root, **more},
+        )
+
+    def boot_source(self, kernel=None, args=(), initrd="initrd"):
+        body = {
+            "kernel_image_path": kernel or image(self.arch, "kernel"),
+            "boot_args": boot_args(self.arch, *args),
+        }
+        if initrd:
+            body["initrd_path"] = image(self.arch, initrd)
+        return body
+
+    def boot(self, **boot_source):
+        """Starts the machine as configured so far and waits for a shell in the guest."""
+        self.put("/boot-source", self.boot_source(**boot_source))
+        self.start()
+        return self.wait_for_guest()
+
+    # The guest.
+
+    def wait_for_guest(self):
+        """Waits for the guest's own greeting; returns what it says of itself."""
+        facts = self.console.expect(
+            r"squib-guest: kernel=(?P<kernel>\S+) cpus=(?P<cpus>\d+) mem_kib=(?P<mem_kib>\d+)"
+            r" root=(?P<root>\S+) (?P<mode>r[ow])\n"
+        ).groupdict()
+        self.console.expect("squib-guest: ready\n")
+        # Without echo the shell edits no lines either, so what comes back is output only.
+        self.console.expect("squib-guest# ")
+        self.send("stty -echo")
+        self.console.expect("squib-guest# ")
+        return facts
+
+    def send(self, line):
+        """Types a line on the guest's console."""
+        self.process.stdin.write(line.encode() + b"\n")
+
+    def run(self, command):
+        """Runs a shell command in the guest; returns its output. It must succeed."""
+        self._run_count += 1
+        mark = f"{self._run_count}-done"
+        self.send(f'{command}\necho "<$? {mark}>"')
+        match = self.console.expect(rf"<(\d+) {mark}>\n")
+        output = self.console.skipped.replace("squib-guest# ", "")
+        assert match[1] == "0", f"in the guest, `{command}` failed:\n{output}"
+        return output
+
+    # The end.
+
+    def wait_exit(self):
+        """Waits until squib ends by itself; returns its exit code, -N when signal N ended it."""
+        code = self.process.wait(DEADLINE_S)
+        self.console.expect_end()
+        return code
+
+    def engine_processes(self):
+        """The processes squib keeps for the running machine (none with KVM)."""
+        return children_of(self.process.pid)
+
+    def helpers(self):
+        """squib's children now, in a form that assert_gone() takes."""
+        return [(pid, start_time(pid)) for pid in children_of(self.process.pid)]
+
+    def assert_gone(self, helpers=()):
+        """squib has ended: waits until no process that belonged to it is left."""
+        wait_until(lambda: not processes_with(self.id), f"processes of {self.id} are gone")
+        for pid, started in helpers:
+            wait_until(lambda: start_time(pid) != started, f"process {pid} is gone")
+
+    def log(self):
+        try:
+            with open(self.log_path) as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
+    def report(self):
+        with open(self.path("stderr"), errors="replace") as file:
+            stderr = file.read()
+        console = self.console.text[-3000:]
+        return (
+            f"exit code: {self.process.poll()}\n--- log\n{self.log()[-3000:]}"
+            f"\n--- standard error\n{stderr[-3000:]}\n--- console\n{console}"
+        )
+
+    def close(self):
+        """Ends squib, however it is, and checks that nothing is left of it."""
+        helpers = self.helpers()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        print(f"--- {self.arch} {self.id}\n{self.report()}")  # pytest shows it on failure
+        self.process.stdin.close()
+        try:
+            self.assert_gone(helpers)
+        finally:
+            shutil.rmtree(self.dir)

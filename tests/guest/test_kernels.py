@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernel images: every form that boots, and every form that must be refused kindly."""
+
+import pytest
+
+import squibvm
+
+FORMS = [
+    ("x86_64", "kernel", None),
+    ("x86_64", "kernel", "gzip"),
+    ("x86_64", "kernel", "zstd"),
+    ("x86_64", "vmlinux", None),
+    ("x86_64", "vmlinux", "gzip"),
+    ("x86_64", "vmlinux", "zstd"),
+    ("aarch64", "kernel", None),
+    ("aarch64", "kernel", "gzip"),
+    ("aarch64", "kernel", "zstd"),
+]
+
+
+def name_of(form):
+    arch, name, how = form
+    kind = "vmlinux" if name == "vmlinux" else {"x86_64": "bzImage", "aarch64": "Image"}[arch]
+    return f"{arch}-{kind}" + (f"-{how}" if how else "")
+
+
+@pytest.mark.parametrize("form", FORMS, ids=map(name_of, FORMS))
+def test_a_guest_boots_from_each_form_of_kernel(squib, compressed, form):
+    arch, name, how = form
+    kernel = compressed(arch, name, how) if how else squibvm.image(arch, name)
+
+    vm = squib(arch)
+    guest = vm.boot(kernel=kernel)
+
+    assert guest["root"] == "initramfs"
+    assert vm.state() == "Running"
+    assert vm.run("uname -m") == f"{arch}\n"
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
+def test_a_bad_kernel_is_a_fault_and_the_next_try_boots(squib, compressed, tmp_path, arch):
+    vm = squib(arch)
+
+    fault = vm.refused("PUT", "/actions", {"action_type": "InstanceStart"})
+    assert fault == "Start microvm error: Cannot start microvm without kernel configuration."
+
+    missing = vm.boot_source()
+    missing["kernel_image_path"] = str(tmp_path / "missing")
+    fault = vm.refused("PUT", "/boot-source", missing)
+    assert fault.startswith("Boot source error: The kernel file cannot be opened: ")
+
+    def file_with(name, data):
+        (tmp_path / name).write_bytes(data)
+        return str(tmp_path / name)
+
+    with open(squibvm.image(arch, "kernel"), "rb") as file:
+        kernel = file.read()
+    with open(compressed(arch, "kernel", "gzip"), "rb") as file:
+        packed = file.read()
+    other = "aarch64" if arch == "x86_64" else "x86_64"
+    bad_kernels = {
+        "an empty file": file_with("empty", b""),
+        "garbage": file_with("garbage", bytes(range(256)) * 4096),
+        "a text": file_with("text", b"#!/bin/sh\necho no kernel\n"),
+        "a kernel cut in its header": file_with("header", kernel[:100]),
+        "a kernel cut in its body": file_with("body", kernel[: len(kernel) // 2]),
+        "a compressed kernel cut short": file_with("packed", packed[: len(packed) // 2]),
+        "a kernel of another architecture": squibvm.image(other, "kernel"),
+    }
+    for what, path in bad_kernels.items():
+        vm.put("/boot-source", vm.boot_source(kernel=path))
+        fault = vm.refused("PUT", "/actions", {"action_type": "InstanceStart"})
+        assert fault.startswith("Start microvm error: "), what
+        assert vm.state() == "Not started", what
+        assert vm.engine_processes() == [], what
+
+    vm.boot()

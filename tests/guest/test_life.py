@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of a machine: pausing it, every way it ends, and that nothing outlives it."""
+
+import os
+import re
+import signal
+
+import pytest
+
+import squibvm
+
+both = pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
+with_helper_process = pytest.mark.skipif(
+    squibvm.ENGINE == "kvm", reason="the KVM engine runs the guest in squib itself"
+)
+
+
+@both
+def test_a_paused_guest_stands_still_and_goes_on_where_it_was(squib, arch):
+    vm = squib(arch)
+    vm.boot()
+    vm.send("n=0; while :; do n=$((n + 1)); echo tick $n; sleep 0.05; done")
+    vm.console.expect("tick 3\n")
+
+    vm.patch("/vm", {"state": "Paused"})
+    assert vm.state() == "Paused"
+    vm.console.expect_silence()
+    last = int(re.findall(r"tick (\d+)\n", vm.console.text)[-1])
+    vm.patch("/vm", {"state": "Paused"})  # again: no fault, no change
+    assert vm.state() == "Paused"
+
+    vm.patch("/vm", {"state": "Resumed"})
+    assert vm.state() == "Running"
+    vm.console.expect(f"tick {last + 1}\n")
+    vm.console.expect(f"tick {last + 20}\n")
+
+    # A paused machine can be ended too.
+    vm.patch("/vm", {"state": "Paused"})
+    helpers = vm.helpers()
+    vm.process.terminate()
+    assert vm.wait_exit() == -signal.SIGTERM
+    vm.assert_gone(helpers)
+
+
+@both
+@pytest.mark.parametrize("command", ["reboot -f", "poweroff -f", "reboot"])
+def test_a_guest_that_ends_itself_ends_squib_with_code_0(squib, arch, command):
+    vm = squib(arch)
+    vm.boot()
+    helpers = vm.helpers()
+
+    vm.send(command)
+    assert vm.wait_exit() == 0
+    vm.assert_gone(helpers)
+    assert "exit_code=0" in vm.log()
+
+
+@both
+def test_a_kernel_panic_is_seen_to_its_last_line_and_ends_squib_with_code_0(squib, arch):
+    vm = squib(arch)
+    vm.boot()
+
+    vm.send("echo c >/proc/sysrq-trigger")
+    assert vm.wait_exit() == 0
+    vm.console.expect("Kernel panic - not syncing: sysrq triggered crash")
+    vm.console.expect("Rebooting in 1 seconds")
+
+
+def test_ctrl_alt_del_reaches_the_guest_s_init(squib):
+    vm = squib()
+    vm.boot()
+
+    vm.put("/actions", {"action_type": "SendCtrlAltDel"})
+    vm.console.expect("squib-guest: ctrl-alt-del")
+    assert vm.wait_exit() == 0
+
+
+def test_sigterm_ends_squib_by_that_signal_and_the_guest_with_it(squib):
+    vm = squib()
+    vm.boot()
+    helpers = vm.helpers()
+
+    vm.process.terminate()
+    assert vm.wait_exit() == -signal.SIGTERM
+    vm.assert_gone(helpers)
+
+
+def test_sigkill_of_squib_leaves_nothing_running(squib):
+    vm = squib()
+    vm.boot()
+    helpers = vm.helpers()
+
+    vm.process.kill()
+    vm.process.wait()
+    vm.assert_gone(helpers)
+
+
+@with_helper_process
+def test_sigkill_of_squib_while_paused_leaves_nothing_running(squib):
+    vm = squib("aarch64")
+    vm.boot()
+    vm.patch("/vm", {"state": "Paused"})
+    helpers = vm.helpers()
+    assert helpers
+
+    vm.process.kill()
+    vm.process.wait()
+    vm.assert_gone(helpers)
+
+
+@with_helper_process
+def test_an_engine_that_dies_under_squib_ends_it_with_an_error_and_a_reason(squib):
+    vm = squib()
+    vm.boot()
+    (engine,) = vm.engine_processes()
+
+    os.kill(engine, signal.SIGKILL)
+    assert vm.wait_exit() > 0
+    assert re.search("qemu.*(signal 9|killed)", vm.log(), re.IGNORECASE)
+
+
+def test_the_boot_timer_is_logged_when_the_guest_says_it_is_up(squib):
+    vm = squib(options=["--boot-timer"])
+    vm.boot()
+
+    vm.run("devmem 0xd0000000 8 123")
+    line = r"Guest-boot-time = +\d+ us \d+ ms, +\d+ CPU us \d+ CPU ms"
+    squibvm.wait_until(lambda: re.search(line, vm.log()), "the boot timer's line in the log")

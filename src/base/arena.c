@@ -97,8 +97,11 @@ void *arena_alloc(struct arena *arena, size_t size)
 
 int arena_keep(struct arena *arena, struct arena *other)
 {
-	struct arena_kept *kept = arena_new_object(arena, struct arena_kept);
+	struct arena_kept *kept;
 
+	if (other == arena)	/* an arena that keeps itself would never go */
+		return 0;
+	kept = arena_new_object(arena, struct arena_kept);
 	if (kept == NULL)
 		return -ENOMEM;
 	kept->arena = arena_ref(other);

@@ -27,7 +27,7 @@
 #define GET(path) "GET " path " HTTP/1.1\r\n\r\n"
 #define PUT(path, length, body) \
 	"PUT " path " HTTP/1.1\r\nContent-Length: " #length "\r\n\r\n" body
-#define PUT_MACHINE PUT("/machine-config", 35, "{\"vcpu_count\":3,\"mem_size_mib\":4096}")
+#define PUT_MACHINE PUT("/machine-config", 36, "{\"vcpu_count\":3,\"mem_size_mib\":4096}")
 #define PUT_ENTROPY PUT("/entropy", 2, "{}")
 #define START PUT("/actions", 31, "{\"action_type\":\"InstanceStart\"}")
 
@@ -68,7 +68,7 @@ static void an_unanswered_action_meets_its_deadline(void **state)
 		  "{\"state\":\"Paused\"}", "VMM action timed out: PATCH /vm" },
 		{ SQUIB_PHASE_RUNNING, "PATCH /balloon HTTP/1.1\r\nContent-Length: 16\r\n\r\n"
 		  "{\"amount_mib\":1}", "VMM action timed out: PATCH /balloon" },
-		{ SQUIB_PHASE_PAUSED, PUT("/snapshot/create", 43, "{\"snapshot_path\":\"s\","
+		{ SQUIB_PHASE_PAUSED, PUT("/snapshot/create", 42, "{\"snapshot_path\":\"s\","
 		  "\"mem_file_path\":\"mm\"}"), "VMM action timed out: PUT /snapshot/create" },
 		{ SQUIB_PHASE_UNINITIALIZED, PUT("/snapshot/load", 41, "{\"snapshot_path\":\"s\","
 		  "\"mem_file_path\":\"m\"}"), "VMM action timed out: PUT /snapshot/load" },
@@ -310,11 +310,11 @@ static void the_machine_of_a_start_is_whole_and_lives_with_the_action(void **sta
 	stub_send(fd, PUT("/boot-source", 25, "{\"kernel_image_path\":\"k\"}"));
 	squib_action_succeed(take(&stub, SQUIB_PUT_BOOT_SOURCE));
 	expect(fd, 204, "");
-	stub_send(fd, PUT("/drives/data", 65, "{\"drive_id\":\"data\",\"is_root_device\":false,"
+	stub_send(fd, PUT("/drives/data", 62, "{\"drive_id\":\"data\",\"is_root_device\":false,"
 			  "\"path_on_host\":\"dd\"}"));
 	squib_action_succeed(take(&stub, SQUIB_PUT_DRIVE));
 	expect(fd, 204, "");
-	stub_send(fd, PUT("/drives/root", 64, "{\"drive_id\":\"root\",\"is_root_device\":true,"
+	stub_send(fd, PUT("/drives/root", 61, "{\"drive_id\":\"root\",\"is_root_device\":true,"
 			  "\"path_on_host\":\"rr\"}"));
 	squib_action_succeed(take(&stub, SQUIB_PUT_DRIVE));
 	expect(fd, 204, "");
@@ -340,7 +340,7 @@ static void a_server_runs_in_the_callers_loop(void **state)
 	char directory[] = "/tmp/squib-test-XXXXXX";
 	struct stub stub = { 0 };
 	struct pollfd fds[3];
-	char bytes[512];
+	char bytes[512] = "";
 	ssize_t got = 0;
 
 	(void)state;
@@ -353,7 +353,7 @@ static void a_server_runs_in_the_callers_loop(void **state)
 	fds[1] = (struct pollfd){ .fd = squib_controller_fd(stub.controller), .events = POLLIN };
 	fds[2] = (struct pollfd){ .fd = stub_connect(&stub), .events = POLLIN };
 	stub_send(fds[2].fd, PUT_MACHINE GET("/machine-config"));
-	while (strstr(bytes, "\"vcpu_count\":3") == NULL || got == 0) {
+	while (strstr(bytes, "\"vcpu_count\":3") == NULL) {
 		struct squib_action *action;
 
 		assert_true(poll(fds, 3, 20000) > 0);
@@ -402,7 +402,7 @@ static void nothing_leaks_over_thousands_of_rounds(void **state)
 		if (i % 3 == 0)
 			ask(fd, PUT_MACHINE, 204, "");
 		else if (i % 3 == 1)
-			stub_send(fd, "PUT /machine-config HTTP/1.1\r\nContent-Length: 35\r\n\r\n{\"v");
+			stub_send(fd, "PUT /machine-config HTTP/1.1\r\nContent-Length: 36\r\n\r\n{\"v");
 		else
 			ask(fd, "nonsense\r\n\r\n", 400, "error");
 		close(fd);

@@ -74,7 +74,9 @@ if up_to_date; then
 	exit 0
 fi
 
-tmp=$(mktemp -d "$cache/tmp.XXXXXX")
+# What a run that was killed has left; the lock says that no other run uses it.
+rm -rf "$cache/tmp-$arch".* "$out"/.new.*
+tmp=$(mktemp -d "$cache/tmp-$arch.XXXXXX")
 new=$out/.new.$$
 trap 'rm -rf "$tmp" "$new"' EXIT
 trap 'exit 130' INT

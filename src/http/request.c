@@ -487,8 +487,6 @@ static const char *find_line_end(const char *data, size_t len, char before)
 		if ((lf > data ? lf[-1] : before) == '\r')
 			return lf;
 		at = lf + 1;
-		if (at == data + len)
-			break;
 	}
 	return NULL;
 }

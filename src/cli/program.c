@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What runs where: the main thread is the monitor's and runs the loop; "fc_api" serves the socket; a
+ * third thread, short-lived, plays the configuration file, because it waits for answers that the
+ * monitor gives. It reports back through an eventfd in the loop.
+ */
+#include "cli/program.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <squib/replay.h>
+#include <squib/server.h>
+
+#include "api/controller_internal.h"
+#include "base/fd.h"
+#include "cli/openapi.h"
+#include "cli/signals.h"
+#include "engine/kvm/probe.h"
+#include "vmm/vmm.h"
+
+struct program {
+	const struct squib_args *args;
+	struct log *log;
+	struct metrics *metrics;
+	struct loop *loop;
+	struct signals_listener signals_listener;
+	struct signals *signals;
+	struct squib_controller *controller;
+	struct squib_server *server;	/* NULL with --no-api */
+	struct vmm *vmm;
+
+	struct buf config, metadata;	/* the files' contents; no data when not given */
+	bool has_config, has_metadata;
+	struct loop_source replay_ended; /* eventfd */
+	bool replaying;
+	pthread_t replay_thread;
+	int replay_result;		/* these two: the thread's until it has ended */
+	char *replay_fault;
+};
+
+/* Log an error, show it on standard error as upstream does, and say goodbye. Returns the code. */
+static int end_with_error(struct log *log, int exit_code, const char *error, const char *debug)
+{
+	log_error(log, "%s", error);
+	fprintf(stderr, "Error: %s\n", debug);
+	log_error(log, "Firecracker exiting with error. exit_code=%d", exit_code);
+	return exit_code;
+}
+
+int program_fail(const struct args_result *result)
+{
+	CLEANUP(log_free) struct log *log = NULL;
+	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+
+	if (log_new(result->logger_first ? result->args.id : "anonymous-instance", &log) < 0)
+		return EXIT_CODE_UNEXPECTED;
+	if (result->logger_first)
+		(void)log_configure(log, &result->args.logger, &fault);
+	return end_with_error(log, result->exit_code, result->error, result->debug);
+}
+
+static void log_line(void *log_data, enum squib_log_level level, const char *file, int line,
+		     const char *message)
+{
+	struct log *log = log_data;
+
+	if (log_level_is_on(log, level))
+		log_write(log, level, file, line, "%s", message);
+}
+
+/* ---- what comes before anything can be asked ---- */
+
+static int open_log(struct program *program)
+{
+	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+	CLEANUP(fault_done) struct fault debug = FAULT_INIT;
+	int r = metrics_new(&program->metrics);
+
+	if (r == 0)
+		r = log_new(program->args->id, &program->log);
+	if (r < 0)
+		return EXIT_CODE_UNEXPECTED;
+	program->metrics->has_rtc = program->args->arch == SQUIB_ARCH_AARCH64;
+	log_count_losses(program->log, &program->metrics->logger);
+	r = log_configure(program->log, &program->args->logger, &fault);
+	if (r == 0)
+		return 0;
+	fault_set(&debug, r, "LoggerInitialization(\"%s\")", fault_text(&fault));
+	fault_prefix(&fault, "Could not initialize logger: ");
+	return end_with_error(program->log, EXIT_CODE_ERROR, fault_text(&fault),
+			      fault_text(&debug));
+}
+
+static int open_metrics(struct program *program)
+{
+	struct squib_metrics config = { .metrics_path = program->args->metrics_path };
+	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+	CLEANUP(fault_done) struct fault debug = FAULT_INIT;
+	int r;
+
+	if (config.metrics_path == NULL)
+		return 0;
+	r = metrics_open(program->metrics, &config, program->args->id, &fault);
+	if (r == 0)
+		return 0;
+	fault_set(&debug, r, "MetricsInitialization(\"%s\")", fault_text(&fault));
+	fault_prefix(&fault, "Could not initialize metrics: ");
+	return end_with_error(program->log, EXIT_CODE_ERROR, fault_text(&fault),
+			      fault_text(&debug));
+}
+
+static int read_file(const char *path, struct buf *out)
+{
+	CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	for (;;) {
+		char *room = buf_reserve(out, 65536);
+		ssize_t n;
+
+		if (room == NULL)
+			return -ENOMEM;
+		n = read(fd, room, 65536);
+		if (n <= 0)
+			return n < 0 ? -errno : 0;
+		out->len += (size_t)n;
+	}
+}
+
+/* Where upstream panics, the message is the same and the code 1. */
+static int read_inputs(struct program *program)
+{
+	static const char config_fault[] = "Unable to open or read from the configuration file";
+	static const char metadata_fault[] = "Unable to open or read from the mmds content file";
+	const struct squib_args *args = program->args;
+
+	program->has_config = args->config_file != NULL;
+	if (program->has_config && read_file(args->config_file, &program->config) < 0)
+		return end_with_error(program->log, EXIT_CODE_ERROR, config_fault, config_fault);
+	program->has_metadata = args->metadata != NULL;
+	if (program->has_metadata && read_file(args->metadata, &program->metadata) < 0)
+		return end_with_error(program->log, EXIT_CODE_ERROR, metadata_fault,
+				      metadata_fault);
+	return 0;
+}
+
+/* Filters of one's own would have to be in upstream's binary form, which is not read yet. */
+static int check_seccomp_filter(struct program *program)
+{
+	const char *path = program->args->seccomp_filter;
+	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+	char error[OS_ERROR_MAX];
+	CLEANUP(fd_close) int fd = -1;
+
+	if (path == NULL)
+		return 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		fault_set(&fault, -errno, "Seccomp error: Filter file open error: %s",
+			  os_error(errno, error));
+	else
+		fault_set(&fault, -ENOTSUP, "Seccomp error: Filter deserialization failed: filters "
+			  "of one's own are not supported by this version of squib");
+	return end_with_error(program->log, EXIT_CODE_ERROR, fault_text(&fault),
+			      "SeccompFilter(Filter)");
+}
+
+static uint64_t clock_us(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static void store_startup_times(struct program *program)
+{
+	const struct squib_args *args = program->args;
+	struct metrics *metrics = program->metrics;
+
+	if (args->start_time_us.given)
+		metrics_store(&metrics->api_server.process_startup_time_us,
+			      clock_us(CLOCK_MONOTONIC) - args->start_time_us.value);
+	if (args->start_time_cpu_us.given)
+		metrics_store(&metrics->api_server.process_startup_time_cpu_us,
+			      clock_us(CLOCK_PROCESS_CPUTIME_ID) - args->start_time_cpu_us.value +
+			      args->parent_cpu_time_us.value);
+}
+
+/* ---- the engine ---- */
+
+static void warn(struct program *program, const char *text)
+{
+	log_warn(program->log, "%s", text);
+	fprintf(stderr, "squib: %s\n", text);
+}
+
+/* SQUIB_ENGINE stands in for --engine where a client makes up the command line. */
+static enum args_engine wanted_engine(struct program *program)
+{
+	const char *name = getenv("SQUIB_ENGINE");
+
+	if (program->args->engine != ARGS_ENGINE_AUTO || name == NULL)
+		return program->args->engine;
+	if (strcmp(name, "mock") == 0)
+		return ARGS_ENGINE_MOCK;
+	if (strcmp(name, "qemu") == 0)
+		return ARGS_ENGINE_QEMU;
+	if (strcmp(name, "kvm") == 0)
+		return ARGS_ENGINE_KVM;
+	return ARGS_ENGINE_AUTO;
+}
+
+static void set_engine(struct program *program, const struct engine_ops *ops)
+{
+	CLEANUP(fault_done) struct fault reason = FAULT_INIT;
+	CLEANUP(fault_done) struct fault text = FAULT_INIT;
+
+	log_info(program->log, "Engine: %s", ops->name);
+	vmm_set_engine(program->vmm, ops);
+	if (ops->probe(program->args->arch, &reason) < 0) {
+		fault_set(&text, -ENOTSUP, "the %s engine cannot run guests here: %s", ops->name,
+			  fault_text(&reason));
+		warn(program, fault_text(&text));
+	}
+}
+
+static void choose_engine(struct program *program)
+{
+	CLEANUP(fault_done) struct fault reason = FAULT_INIT;
+	CLEANUP(fault_done) struct fault text = FAULT_INIT;
+
+	switch (wanted_engine(program)) {
+	case ARGS_ENGINE_MOCK:
+		set_engine(program, &engine_mock);
+		return;
+	case ARGS_ENGINE_QEMU:
+		set_engine(program, &engine_qemu);
+		return;
+	default:
+		break;
+	}
+	if (kvm_probe(program->args->arch, &reason) < 0)
+		fault_set(&text, -ENOTSUP, "KVM cannot be used: %s; guests run by the qemu engine",
+			  fault_text(&reason));
+	else
+		fault_set(&text, -ENOTSUP, "KVM works, but this version has no kvm engine yet; "
+			  "guests run by the qemu engine");
+	warn(program, fault_text(&text));
+	set_engine(program, &engine_qemu);
+}
+
+static int refuse_kvm_engine(struct program *program)
+{
+	if (wanted_engine(program) != ARGS_ENGINE_KVM)
+		return 0;
+	return end_with_error(program->log, EXIT_CODE_ERROR, "The kvm engine is not part of this "
+			      "version of squib. Use --engine qemu or auto.", "NoEngine(\"kvm\")");
+}
+
+/* ---- the configuration file ---- */
+
+static void *replay(void *arg)
+{
+	struct program *program = arg;
+	const struct buf *config = &program->config, *metadata = &program->metadata;
+	const char *text = config->data != NULL ? config->data : "";
+	const char *metadata_text = metadata->data != NULL ? metadata->data : "";
+
+	program->replay_result =
+		squib_controller_replay(program->controller, program->has_config ? text : NULL,
+					config->len, program->has_metadata ? metadata_text : NULL,
+					metadata->len, &program->replay_fault);
+	eventfd_write(program->replay_ended.fd, 1);
+	return NULL;
+}
+
+static void report_replay_fault(struct program *program)
+{
+	const char *fault = program->replay_fault != NULL ? program->replay_fault : "Out of memory";
+	const char *run = program->args->no_api ? "RunWithoutApi" : "RunWithApi";
+	CLEANUP(fault_done) struct fault error = FAULT_INIT;
+	CLEANUP(fault_done) struct fault debug = FAULT_INIT;
+
+	if (program->replay_result == -EBADMSG) {
+		end_with_error(program->log, EXIT_CODE_ERROR, fault, fault);
+		return;
+	}
+	if (program->has_config)
+		fault_set(&error, -EINVAL, "%sError error: Failed to build MicroVM from Json: %s",
+			  run, fault);
+	else	/* sic: the fault ends with a dot, and two follow */
+		fault_set(&error, -EINVAL, "%sError error: Failed to build MicroVM: Populating MMDS "
+			  "from file failed: %s..", run, fault);
+	fault_set(&debug, -EINVAL, "%s(BuildMicroVm(\"%s\"))", run, fault);
+	end_with_error(program->log, EXIT_CODE_ERROR, fault_text(&error), fault_text(&debug));
+}
+
+static void replay_ended(struct loop_source *source, uint32_t events)
+{
+	struct program *program = container_of(source, struct program, replay_ended);
+
+	(void)events;
+	pthread_join(program->replay_thread, NULL);
+	program->replaying = false;
+	loop_remove(program->loop, source);
+	if (program->replay_result == 0)
+		return;
+	report_replay_fault(program);
+	vmm_stop(program->vmm, EXIT_CODE_ERROR);
+}
+
+static int start_replay(struct program *program)
+{
+	int r;
+
+	if (!program->has_config && !program->has_metadata)
+		return 0;
+	program->replay_ended = (struct loop_source){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+						      .events = EPOLLIN, .ready = replay_ended };
+	if (program->replay_ended.fd < 0)
+		return -errno;
+	r = loop_add(program->loop, &program->replay_ended);
+	if (r < 0)
+		return r;
+	/* before a client can be served: its requests wait behind the file's */
+	controller_hold(program->controller, true);
+	r = -pthread_create(&program->replay_thread, NULL, replay, program);
+	program->replaying = r == 0;
+	return r;
+}
+
+/* ---- the API ---- */
+
+static int make_controller(struct program *program)
+{
+	const struct squib_args *args = program->args;
+	bool x86_64 = args->arch == SQUIB_ARCH_X86_64;
+	struct squib_controller_options options = SQUIB_CONTROLLER_OPTIONS_INIT;
+	int r;
+
+	options.instance_id = args->id;
+	options.firecracker_version = SQUIB_FIRECRACKER_VERSION;
+	options.vmm_version = SQUIB_FIRECRACKER_VERSION " (squib " SQUIB_VERSION ")";
+	options.arch = args->arch;
+	options.smt = x86_64 ? SQUIB_SMT_ALLOWED : SQUIB_SMT_AARCH64;
+	options.ctrl_alt_del = x86_64;
+	options.limits.mmds_bytes = args->mmds_size_limit;
+	options.log = log_line;
+	options.log_data = program->log;
+	r = squib_controller_new(&options, &program->controller);
+	if (r == 0)
+		controller_use_metrics(program->controller, program->metrics);
+	return r;
+}
+
+static int report_bind_error(struct program *program, int r)
+{
+	const char *path = program->args->api_sock;
+	CLEANUP(fault_done) struct fault error = FAULT_INIT;
+	CLEANUP(fault_done) struct fault debug = FAULT_INIT;
+	char os[OS_ERROR_MAX];
+	int code;
+
+	if (r == -EADDRINUSE) {
+		fault_set(&error, r, "RunWithApiError error: Failed to open the API socket at: %s. "
+			  "Check that it is not already used.", path);
+		fault_set(&debug, r, "RunWithApi(FailedToBindSocket(\"%s\"))", path);
+	} else {
+		fault_set(&error, r, "RunWithApiError error: Failed to bind and run the HTTP "
+			  "server: %s", os_error(r, os));
+		fault_set(&debug, r, "RunWithApi(FailedToBindAndRunHttpServer(IOError(Os { code: "
+			  "%d, message: \"%s\" })))", -r, strerrordesc_np(-r));
+	}
+	code = end_with_error(program->log, EXIT_CODE_ERROR, fault_text(&error),
+			      fault_text(&debug));
+	if (r == -EADDRINUSE)
+		fprintf(stderr, "squib: %s exists; remove it if no other instance uses it, or start "
+			"with --force-api-sock to replace a socket nobody answers on\n", path);
+	return code;
+}
+
+static int make_server(struct program *program)
+{
+	const struct squib_args *args = program->args;
+	struct squib_server_options options = SQUIB_SERVER_OPTIONS_INIT;
+	int r;
+
+	if (args->no_api)
+		return 0;
+	options.socket_path = args->api_sock;
+	options.existing_socket = args->force_api_sock ? SQUIB_SOCKET_REPLACE_STALE
+						       : SQUIB_SOCKET_FAIL;
+	options.max_body_bytes = args->http_api_max_payload_size;
+	options.openapi = args->openapi ? openapi_json : NULL;
+	r = squib_server_new(program->controller, &options, &program->server);
+	if (r < 0)
+		return report_bind_error(program, r);
+	log_info(program->log, "Listening on API socket (\"%s\").", args->api_sock);
+	return 0;
+}
+
+/* ---- signals ---- */
+
+static void ending(struct signals_listener *listener, int signal)
+{
+	struct program *program = container_of(listener, struct program, signals_listener);
+
+	(void)signal;
+	vmm_free(program->vmm);		/* stops the engine, restores the terminal */
+	program->vmm = NULL;
+}
+
+static void crashing(struct signals_listener *listener)
+{
+	struct program *program = container_of(listener, struct program, signals_listener);
+
+	vmm_restore_terminal(program->vmm);	/* a helper process dies with us */
+}
+
+/* ---- all together ---- */
+
+static int make_vmm(struct program *program)
+{
+	const struct squib_args *args = program->args;
+	struct vmm_params params = {
+		.controller = program->controller,
+		.loop = program->loop,
+		.log = program->log,
+		.metrics = program->metrics,
+		.arch = args->arch,
+		.instance_id = args->id,
+		.boot_timer = args->boot_timer,
+		.start_time_us = args->start_time_us.given ? args->start_time_us.value
+							   : clock_us(CLOCK_MONOTONIC),
+		.start_cpu_us = args->start_time_cpu_us.given ? args->start_time_cpu_us.value : 0,
+		.console_in = STDIN_FILENO,
+		.console_out = STDOUT_FILENO,
+	};
+
+	return vmm_new(&params, &program->vmm);
+}
+
+static int make_parts(struct program *program)
+{
+	int r = loop_new(&program->loop);
+
+	program->signals_listener = (struct signals_listener){ .ending = ending,
+							       .crashing = crashing };
+	if (r == 0)	/* before there are threads */
+		r = signals_new(program->loop, program->log, program->metrics,
+				&program->signals_listener, &program->signals);
+	if (r == 0)
+		r = make_controller(program);
+	if (r == 0)
+		r = make_vmm(program);
+	if (r == 0)
+		return make_server(program);
+	return end_with_error(program->log, EXIT_CODE_ERROR, strerrordesc_np(-r), "Internal");
+}
+
+static int start_threads(struct program *program)
+{
+	int r = start_replay(program);
+
+	if (r == 0 && program->server != NULL) {
+		store_startup_times(program);
+		r = squib_server_start(program->server);
+	}
+	if (r == 0)
+		return 0;
+	return end_with_error(program->log, EXIT_CODE_ERROR, strerrordesc_np(-r), "Internal");
+}
+
+static int serve(struct program *program)
+{
+	int code = start_threads(program);
+
+	if (code != 0)
+		return code;
+	choose_engine(program);	/* reads are answered meanwhile */
+	return vmm_run(program->vmm);
+}
+
+static int prepare(struct program *program)
+{
+	int code = open_log(program);
+
+	if (code != 0)
+		return code;
+	log_info(program->log, "Running Firecracker v%s", SQUIB_FIRECRACKER_VERSION);
+	for (size_t i = 0; i < program->args->warning_count; i++)
+		log_warn(program->log, "%s", program->args->warnings[i]);
+	if (program->args->enable_pci)
+		log_warn(program->log, "No engine offers PCI yet: --enable-pci has no effect.");
+	code = open_metrics(program);
+	if (code == 0)
+		code = check_seccomp_filter(program);
+	if (code == 0)
+		code = refuse_kvm_engine(program);
+	if (code == 0)
+		code = read_inputs(program);
+	return code;
+}
+
+static void program_done(struct program *program)
+{
+	if (program->controller != NULL)
+		squib_controller_close(program->controller);	/* a replay ends with it */
+	if (program->replaying)
+		pthread_join(program->replay_thread, NULL);
+	fd_close(program->replay_ended.fd);
+	vmm_free(program->vmm);
+	squib_server_free(program->server);
+	squib_controller_free(program->controller);
+	signals_free(program->signals);
+	loop_free(program->loop);
+	buf_done(&program->config);
+	buf_done(&program->metadata);
+	free(program->replay_fault);
+	log_free(program->log);
+	metrics_free(program->metrics);
+}
+
+int program_run(const struct squib_args *args)
+{
+	struct program program = { .args = args, .replay_ended = { .fd = -1 } };
+	int code = prepare(&program);
+
+	if (code == 0)
+		code = make_parts(&program);
+	if (code == 0)
+		code = serve(&program);
+	if (code == 0)
+		log_info(program.log, "Firecracker exiting successfully. exit_code=0");
+	program_done(&program);
+	return code;
+}

@@ -469,6 +469,18 @@ static int make_parts(struct program *program)
 	return end_with_error(program->log, EXIT_CODE_ERROR, strerrordesc_np(-r), "Internal");
 }
 
+/* The machine ended badly; why is in the log already. */
+static void report_stop(struct program *program, int code)
+{
+	bool api = !program->args->no_api;
+
+	end_with_error(program->log, code, api ?
+		       "RunWithApiError error: MicroVMStopped with an error: GenericError" :
+		       "RunWithoutApiError error: MicroVMStopped without an error: GenericError",
+		       api ? "RunWithApi(MicroVMStoppedWithError(GenericError))" :
+		       "RunWithoutApiError(Shutdown(GenericError))");
+}
+
 static int start_threads(struct program *program)
 {
 	int r = start_replay(program);
@@ -489,7 +501,10 @@ static int serve(struct program *program)
 	if (code != 0)
 		return code;
 	choose_engine(program);	/* reads are answered meanwhile */
-	return vmm_run(program->vmm);
+	code = vmm_run(program->vmm);
+	if (code != 0 && program->replay_result == 0)
+		report_stop(program, code);
+	return code;
 }
 
 static int prepare(struct program *program)

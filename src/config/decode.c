@@ -181,7 +181,7 @@ static const struct type *const body_types[SQUIB_ACTION_TYPE_COUNT] = {
 int config_decode(enum squib_action_type type, enum squib_arch arch, const char *json, size_t len,
 		  struct arena *arena, const void **ret_config, struct fault *fault)
 {
-	void *value;
+	void *value = NULL;
 	int r;
 
 	if (type == SQUIB_PUT_CPU_CONFIG)

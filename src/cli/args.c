@@ -76,8 +76,8 @@ static bool fail_parsing(struct parser *parser, const char *kind, const char *fi
 static bool fail_unexpected(struct parser *parser, const char *name)
 {
 	return fail_parsing(parser, "UnexpectedArgument", name, NULL,
-			    "Found argument '%s' which wasn't expected, or isn't valid in this context.",
-			    name);
+			    "Found argument '%s' which wasn't expected, "
+			    "or isn't valid in this context.", name);
 }
 
 static bool is_long(const char *arg)
@@ -130,8 +130,8 @@ static bool check_bonds(struct parser *parser)
 			continue;
 		if (info->excludes)
 			return fail_parsing(parser, "ForbiddenArgument", info->name, other,
-					    "Argument '%s' cannot be used together with argument '%s'.",
-					    other, info->name);
+					    "Argument '%s' cannot be used together with "
+					    "argument '%s'.", other, info->name);
 		return fail_parsing(parser, "MissingArgument", other, NULL,
 				    "Argument '%s' required, but not found.", other);
 	}

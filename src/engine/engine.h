@@ -71,6 +71,7 @@ struct engine_machine {
 
 struct engine_ops {
 	const char *name;		/* "kvm", "qemu", "mock" */
+	bool pci;			/* devices may come and go while the guest runs */
 
 	/*
 	 * Can this engine run guests of @arch on this host, for real? 0, or -errno with the

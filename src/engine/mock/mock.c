@@ -106,6 +106,7 @@ static void mock_serial_output_ready(struct engine *engine)
 
 const struct engine_ops engine_mock = {
 	.name = "mock",
+	.pci = true,
 	.probe = mock_probe,
 	.create = mock_create,
 	.destroy = mock_destroy,

@@ -49,12 +49,15 @@ struct squib_timeouts {
 	uint32_t other_ms;		/* [5,000] FlushMetrics, SendCtrlAltDel */
 };
 
+/* Where 0 stands for a default: a limit of nothing at all. */
+#define SQUIB_NO_BYTES UINT64_MAX
+
 /* Bounds beyond upstream's; 0: none. Distinct ids are counted. */
 struct squib_limits {
 	uint32_t drives;
 	uint32_t network_interfaces;
 	uint32_t pmems;
-	uint64_t mmds_bytes;		/* data store as compact JSON; 0: 51,200 */
+	uint64_t mmds_bytes;		/* data store as compact JSON; 0: 51,200; SQUIB_NO_BYTES: 0 */
 };
 
 struct squib_controller_options {

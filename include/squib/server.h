@@ -27,7 +27,7 @@ struct squib_server_options {
 	const char *socket_path;	/* required, at most 107 bytes */
 	enum squib_existing_socket existing_socket;
 	uint32_t socket_mode;		/* 0: 0600 */
-	uint64_t max_body_bytes;	/* 0: 51,200 */
+	uint64_t max_body_bytes;	/* 0: 51,200; SQUIB_NO_BYTES: no body at all */
 	bool clamp_max_body;		/* clamp max_body_bytes to 1,024..1,048,576 */
 	bool oversized_body_is_413;	/* 413 with a fault_message instead of upstream's 400 */
 	const char *openapi;		/* body of GET /openapi.json; NULL: no such route. Not copied */
@@ -63,7 +63,7 @@ SQUIB_EXPORT int squib_server_dispatch(struct squib_server *server);
 /**
  * squib_server_start() - serve in a thread of the server's own, named "fc_api"
  *
- * All signals are blocked in it. From then on fd and dispatch must not be used.
+ * Signals are blocked in it, but for those that a thread causes itself. From then on fd and dispatch must not be used.
  */
 SQUIB_EXPORT int squib_server_start(struct squib_server *server);
 

@@ -432,6 +432,10 @@ static int check_machine(struct squib_controller *c, struct squib_action *action
 	default:
 		r = machine_check(c->machine, action->type, post_boot, action->id, action->config,
 				  fault);
+		if (r == -ESTALE) {
+			machine_lose(c->machine, action->type, action->id);
+			publish(c, changes_of(action->type));
+		}
 	}
 	if (r == -ENOMEM)
 		fault_set(fault, r, "Out of memory");
@@ -845,6 +849,8 @@ static int copy_options(struct squib_controller *c, const struct squib_controlle
 	default_u32(&c->options.queue_capacity, QUEUE_CAPACITY_DEFAULT);
 	if (c->options.limits.mmds_bytes == 0)
 		c->options.limits.mmds_bytes = MMDS_BYTES_DEFAULT;
+	else if (c->options.limits.mmds_bytes == SQUIB_NO_BYTES)
+		c->options.limits.mmds_bytes = 0;
 	return c->options.instance_id == NULL || c->options.firecracker_version == NULL ||
 	       c->options.vmm_version == NULL ? -ENOMEM : 0;
 }

@@ -725,6 +725,8 @@ static uint64_t body_limit(const struct squib_server_options *options)
 {
 	uint64_t limit = options->max_body_bytes != 0 ? options->max_body_bytes : MAX_BODY_DEFAULT;
 
+	if (limit == SQUIB_NO_BYTES)
+		limit = 0;
 	if (!options->clamp_max_body)
 		return limit;
 	return limit < 1024 ? 1024 : limit > 1048576 ? 1048576 : limit;
@@ -799,11 +801,16 @@ static void *serve(void *arg)
 
 int squib_server_start(struct squib_server *server)
 {
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS, SIGTRAP, SIGXFSZ,
+				      SIGPIPE };
 	sigset_t all, before;
 	int r;
 
 	assert(!server->threaded);
+	/* those that tell of a fault of the thread itself stay with it */
 	sigfillset(&all);
+	for (size_t i = 0; i < ARRAY_SIZE(faults); i++)
+		sigdelset(&all, faults[i]);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	r = pthread_create(&server->thread, NULL, serve, server);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

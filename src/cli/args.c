@@ -62,7 +62,8 @@ static bool fail_parsing(struct parser *parser, const char *kind, const char *fi
 	va_start(ap, fmt);
 	buf_vaddf(&error, fmt, ap);
 	va_end(ap);
-	buf_adds(&error, " \n\nFor more information try --help.");
+	/* sic: upstream prints these four characters, not two line ends */
+	buf_adds(&error, " \\n\\nFor more information try --help.");
 	buf_addf(&debug, "ParseArguments(%s(", kind);
 	add_debug(&debug, first);
 	if (second != NULL) {

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@
 
 #include "api/controller_internal.h"
 #include "base/fd.h"
+#include "cli/describe.h"
 #include "cli/openapi.h"
 #include "cli/signals.h"
 #include "engine/kvm/probe.h"
@@ -45,6 +47,7 @@ struct program {
 	pthread_t replay_thread;
 	int replay_result;		/* these two: the thread's until it has ended */
 	char *replay_fault;
+	bool failed;			/* told already, with its reason */
 };
 
 /* Log an error, show it on standard error as upstream does, and say goodbye. Returns the code. */
@@ -56,12 +59,39 @@ static int end_with_error(struct log *log, int exit_code, const char *error, con
 	return exit_code;
 }
 
+#define DEFAULT_ID "anonymous-instance"
+
+int program_print(const char *output)
+{
+	CLEANUP(log_free) struct log *log = NULL;
+
+	fputs(output, stdout);
+	if (fflush(stdout) != 0 || log_new(DEFAULT_ID, &log) < 0)
+		return EXIT_CODE_ERROR;
+	log_info(log, "Firecracker exiting successfully. exit_code=0");
+	return EXIT_CODE_OK;
+}
+
+int program_describe_snapshot(const char *path)
+{
+	CLEANUP(buf_done) struct buf output = BUF_INIT;
+	CLEANUP(buf_done) struct buf debug = BUF_INIT;
+	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+	CLEANUP(log_free) struct log *log = NULL;
+
+	if (describe_snapshot(path, &output, &fault, &debug) == 0)
+		return program_print(buf_str(&output));
+	if (log_new(DEFAULT_ID, &log) < 0)
+		return EXIT_CODE_UNEXPECTED;
+	return end_with_error(log, EXIT_CODE_ERROR, fault_text(&fault), buf_str(&debug));
+}
+
 int program_fail(const struct args_result *result)
 {
 	CLEANUP(log_free) struct log *log = NULL;
 	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
 
-	if (log_new(result->logger_first ? result->args.id : "anonymous-instance", &log) < 0)
+	if (log_new(result->logger_first ? result->args.id : DEFAULT_ID, &log) < 0)
 		return EXIT_CODE_UNEXPECTED;
 	if (result->logger_first)
 		(void)log_configure(log, &result->args.logger, &fault);
@@ -227,6 +257,11 @@ static void set_engine(struct program *program, const struct engine_ops *ops)
 	CLEANUP(fault_done) struct fault text = FAULT_INIT;
 
 	log_info(program->log, "Engine: %s", ops->name);
+	if (program->args->enable_pci && !ops->pci) {
+		fault_set(&text, -ENOTSUP, "the %s engine has no PCI: --enable-pci has no effect",
+			  ops->name);
+		warn(program, fault_text(&text));
+	}
 	vmm_set_engine(program->vmm, ops);
 	if (ops->probe(program->args->arch, &reason) < 0) {
 		fault_set(&text, -ENOTSUP, "the %s engine cannot run guests here: %s", ops->name,
@@ -270,6 +305,25 @@ static int refuse_kvm_engine(struct program *program)
 
 /* ---- the configuration file ---- */
 
+/*
+ * Clients can connect since the socket was bound; they are served once the configuration file is
+ * through, and see what came of it.
+ */
+static void start_server(struct program *program)
+{
+	int r;
+
+	if (program->server == NULL)
+		return;
+	store_startup_times(program);
+	r = squib_server_start(program->server);
+	if (r == 0)
+		return;
+	program->failed = true;
+	end_with_error(program->log, EXIT_CODE_ERROR, strerrordesc_np(-r), "Internal");
+	vmm_stop(program->vmm, EXIT_CODE_ERROR);
+}
+
 static void *replay(void *arg)
 {
 	struct program *program = arg;
@@ -277,6 +331,7 @@ static void *replay(void *arg)
 	const char *text = config->data != NULL ? config->data : "";
 	const char *metadata_text = metadata->data != NULL ? metadata->data : "";
 
+	prctl(PR_SET_NAME, "main");	/* upstream's main thread does this, and logs so */
 	program->replay_result =
 		squib_controller_replay(program->controller, program->has_config ? text : NULL,
 					config->len, program->has_metadata ? metadata_text : NULL,
@@ -314,8 +369,11 @@ static void replay_ended(struct loop_source *source, uint32_t events)
 	pthread_join(program->replay_thread, NULL);
 	program->replaying = false;
 	loop_remove(program->loop, source);
-	if (program->replay_result == 0)
+	if (program->replay_result == 0) {
+		start_server(program);
 		return;
+	}
+	program->failed = true;
 	report_replay_fault(program);
 	vmm_stop(program->vmm, EXIT_CODE_ERROR);
 }
@@ -333,14 +391,18 @@ static int start_replay(struct program *program)
 	r = loop_add(program->loop, &program->replay_ended);
 	if (r < 0)
 		return r;
-	/* before a client can be served: its requests wait behind the file's */
-	controller_hold(program->controller, true);
 	r = -pthread_create(&program->replay_thread, NULL, replay, program);
 	program->replaying = r == 0;
 	return r;
 }
 
 /* ---- the API ---- */
+
+/* libsquib takes 0 as "the default". */
+static uint64_t limit_of(uint64_t bytes)
+{
+	return bytes != 0 ? bytes : SQUIB_NO_BYTES;
+}
 
 static int make_controller(struct program *program)
 {
@@ -355,7 +417,8 @@ static int make_controller(struct program *program)
 	options.arch = args->arch;
 	options.smt = x86_64 ? SQUIB_SMT_ALLOWED : SQUIB_SMT_AARCH64;
 	options.ctrl_alt_del = x86_64;
-	options.limits.mmds_bytes = args->mmds_size_limit;
+	options.pci = args->enable_pci;
+	options.limits.mmds_bytes = limit_of(args->mmds_size_limit);
 	options.log = log_line;
 	options.log_data = program->log;
 	r = squib_controller_new(&options, &program->controller);
@@ -378,7 +441,7 @@ static int report_bind_error(struct program *program, int r)
 		fault_set(&debug, r, "RunWithApi(FailedToBindSocket(\"%s\"))", path);
 	} else {
 		fault_set(&error, r, "RunWithApiError error: Failed to bind and run the HTTP "
-			  "server: %s", os_error(r, os));
+			  "server: IO error: %s", os_error(r, os));
 		fault_set(&debug, r, "RunWithApi(FailedToBindAndRunHttpServer(IOError(Os { code: "
 			  "%d, message: \"%s\" })))", -r, strerrordesc_np(-r));
 	}
@@ -401,7 +464,7 @@ static int make_server(struct program *program)
 	options.socket_path = args->api_sock;
 	options.existing_socket = args->force_api_sock ? SQUIB_SOCKET_REPLACE_STALE
 						       : SQUIB_SOCKET_FAIL;
-	options.max_body_bytes = args->http_api_max_payload_size;
+	options.max_body_bytes = limit_of(args->http_api_max_payload_size);
 	options.openapi = args->openapi ? openapi_json : NULL;
 	r = squib_server_new(program->controller, &options, &program->server);
 	if (r < 0)
@@ -441,6 +504,7 @@ static int make_vmm(struct program *program)
 		.arch = args->arch,
 		.instance_id = args->id,
 		.boot_timer = args->boot_timer,
+		.pci = args->enable_pci,
 		.start_time_us = args->start_time_us.given ? args->start_time_us.value
 							   : clock_us(CLOCK_MONOTONIC),
 		.start_cpu_us = args->start_time_cpu_us.given ? args->start_time_cpu_us.value : 0,
@@ -481,28 +545,18 @@ static void report_stop(struct program *program, int code)
 		       "RunWithoutApiError(Shutdown(GenericError))");
 }
 
-static int start_threads(struct program *program)
-{
-	int r = start_replay(program);
-
-	if (r == 0 && program->server != NULL) {
-		store_startup_times(program);
-		r = squib_server_start(program->server);
-	}
-	if (r == 0)
-		return 0;
-	return end_with_error(program->log, EXIT_CODE_ERROR, strerrordesc_np(-r), "Internal");
-}
-
 static int serve(struct program *program)
 {
-	int code = start_threads(program);
+	int code, r = start_replay(program);
 
-	if (code != 0)
-		return code;
+	if (r < 0)
+		return end_with_error(program->log, EXIT_CODE_ERROR, strerrordesc_np(-r),
+				      "Internal");
+	if (!program->replaying)
+		start_server(program);
 	choose_engine(program);	/* reads are answered meanwhile */
 	code = vmm_run(program->vmm);
-	if (code != 0 && program->replay_result == 0)
+	if (code != 0 && !program->failed)
 		report_stop(program, code);
 	return code;
 }
@@ -516,8 +570,6 @@ static int prepare(struct program *program)
 	log_info(program->log, "Running Firecracker v%s", SQUIB_FIRECRACKER_VERSION);
 	for (size_t i = 0; i < program->args->warning_count; i++)
 		log_warn(program->log, "%s", program->args->warnings[i]);
-	if (program->args->enable_pci)
-		log_warn(program->log, "No engine offers PCI yet: --enable-pci has no effect.");
 	code = open_metrics(program);
 	if (code == 0)
 		code = check_seccomp_filter(program);

@@ -177,7 +177,7 @@ static void bad_lists_give_upstreams_errors(void **state)
 		assert_int_equal(result.exit_code, 153);
 		assert_false(result.logger_first);
 		snprintf(want, sizeof(want),
-			 "Arguments parsing error: %s \n\nFor more information try --help.",
+			 "Arguments parsing error: %s \\n\\nFor more information try --help.",
 			 bad_lists[i].error);
 		assert_string_equal(result.error, want);
 		snprintf(want, sizeof(want), "ParseArguments(%s)", bad_lists[i].debug);

@@ -44,7 +44,8 @@ void machine_free(struct machine *machine);		/* accepts NULL */
  * know (PATCH and DELETE), all of DELETE, PCI and used ids of post-boot PUT, the size of PATCH
  * /hotplug/memory (upstream looks at the driver first), boot_args (files come first).
  *
- * Return: 0, or -EINVAL with the client's text in @fault.
+ * Return: 0, or with the client's text in @fault -EINVAL, or -ESTALE: refused too, and the one
+ * before has to go by machine_lose() (contract 3.1, network interface).
  */
 int machine_check(const struct machine *machine, enum squib_action_type type, bool post_boot,
 		  const char *id, const void *config, struct fault *fault);

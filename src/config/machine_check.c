@@ -240,7 +240,7 @@ static int check_network_interface(const struct machine *machine, bool post_boot
 			return r;
 	}
 	if (iface->has_mtu && iface->mtu < MTU_MIN)
-		return fault_set(fault, -EINVAL,
+		return fault_set(fault, post_boot ? -EINVAL : -ESTALE,
 				 "Network config error: Could not create the network device: MTU %u "
 				 "is out of range [68, 65535]", iface->mtu);
 	return check_cap(&machine->network_interfaces, id, machine->rules.limits.network_interfaces,

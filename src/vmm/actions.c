@@ -4,8 +4,8 @@
 
 #include <errno.h>
 #include <stdint.h>
-#include <unistd.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 
 void vmm_answer(struct squib_action *action, int r, struct fault *fault)
@@ -16,34 +16,10 @@ void vmm_answer(struct squib_action *action, int r, struct fault *fault)
 		squib_action_succeed(action);
 }
 
-static bool is_running(const struct vmm *vmm)
-{
-	return vmm->engine != NULL;
-}
-
 static void put_boot_source(struct vmm *vmm, struct squib_action *action, struct fault *fault)
 {
 	vmm_answer(action, host_set_boot_source(vmm->host, squib_action_boot_source(action), fault),
 		   fault);
-}
-
-static void put_drive(struct vmm *vmm, struct squib_action *action, struct fault *fault)
-{
-	int r;
-
-	if (is_running(vmm))
-		r = fault_set(fault, -ENOTSUP, "PCI is not enabled");
-	else
-		r = host_set_drive(vmm->host, squib_action_drive(action), fault);
-	vmm_answer(action, r, fault);
-}
-
-/* Devices that come and go while the guest runs need PCI, which no engine has. */
-static void hot_plug(struct vmm *vmm, struct squib_action *action, struct fault *fault)
-{
-	int r = is_running(vmm) ? fault_set(fault, -ENOTSUP, "PCI is not enabled") : 0;
-
-	vmm_answer(action, r, fault);
 }
 
 static void put_vsock(struct vmm *vmm, struct squib_action *action, struct fault *fault)
@@ -154,18 +130,16 @@ static void snapshot_load(struct vmm *vmm, struct squib_action *action, struct f
 	int r = fd;
 
 	fault_done(&reason);
-	if (fd < 0) {
-		fault_set(fault, r, "Load snapshot error: Failed to restore from snapshot: Failed "
-			  "to get snapshot state from file: Failed to open snapshot file: %s",
-			  os_error(r, error));
-		vmm_answer(action, r, fault);
-		vmm_stop(vmm, 1);	/* as upstream ends after a failed restore */
-		return;
-	}
-	close(fd);
-	r = fault_set(fault, -ENOTSUP, "Load snapshot error: Snapshots are not supported by the %s "
-		      "engine", vmm->ops->name);
+	fd_close(fd);
+	if (fd < 0)
+		fault_set(fault, r, "Failed to open snapshot file: %s", os_error(r, error));
+	else
+		r = fault_set(fault, -ENOTSUP, "Failed to load snapshot state from file: Snapshots "
+			      "are not supported by the %s engine", vmm->ops->name);
+	fault_prefix(fault, "Load snapshot error: Failed to restore from snapshot: Failed to get "
+		     "snapshot state from file: ");
 	vmm_answer(action, r, fault);
+	vmm_stop(vmm, 1);	/* as upstream ends after a failed restore */
 }
 
 static void nothing_to_do(struct vmm *vmm, struct squib_action *action, struct fault *fault)
@@ -181,6 +155,8 @@ static void nothing_to_do(struct vmm *vmm, struct squib_action *action, struct f
 		(void)fault; \
 		vmm_##function(vmm, action); \
 	}
+DEVICE_HANDLER(put_device)
+DEVICE_HANDLER(delete_device)
 DEVICE_HANDLER(patch_drive)
 DEVICE_HANDLER(patch_network_interface)
 DEVICE_HANDLER(patch_pmem)
@@ -201,15 +177,15 @@ static void (*const handlers[SQUIB_ACTION_TYPE_COUNT])(struct vmm *vmm, struct s
 	[SQUIB_BALLOON_HINTING_STOP] = on_balloon,
 	[SQUIB_BALLOON_HINTING_STATUS_PATCH] = on_balloon,
 	[SQUIB_GET_BALLOON_HINTING_STATUS] = on_balloon,
-	[SQUIB_PUT_DRIVE] = put_drive,
+	[SQUIB_PUT_DRIVE] = on_put_device,
 	[SQUIB_PATCH_DRIVE] = on_patch_drive,
-	[SQUIB_DELETE_DRIVE] = hot_plug,
-	[SQUIB_PUT_NETWORK_INTERFACE] = hot_plug,
+	[SQUIB_DELETE_DRIVE] = on_delete_device,
+	[SQUIB_PUT_NETWORK_INTERFACE] = on_put_device,
 	[SQUIB_PATCH_NETWORK_INTERFACE] = on_patch_network_interface,
-	[SQUIB_DELETE_NETWORK_INTERFACE] = hot_plug,
-	[SQUIB_PUT_PMEM] = hot_plug,
+	[SQUIB_DELETE_NETWORK_INTERFACE] = on_delete_device,
+	[SQUIB_PUT_PMEM] = on_put_device,
 	[SQUIB_PATCH_PMEM] = on_patch_pmem,
-	[SQUIB_DELETE_PMEM] = hot_plug,
+	[SQUIB_DELETE_PMEM] = on_delete_device,
 	[SQUIB_PUT_VSOCK] = put_vsock,
 	[SQUIB_PUT_ENTROPY] = nothing_to_do,
 	[SQUIB_PUT_SERIAL] = nothing_to_do,

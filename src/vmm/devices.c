@@ -7,6 +7,8 @@
 #include "vmm/vmm_internal.h"
 
 #include <errno.h>
+#include <net/if.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/fd.h"
@@ -14,18 +16,108 @@
 #define NOT_FOUND "Failed perform action on device: Device not found"
 #define VERIFY " Please verify the request arguments."
 
-static const struct squib_drive *find_drive(const struct vmm *vmm, const char *drive_id)
+static enum device_kind kind_of(enum squib_action_type type)
 {
-	for (size_t i = 0; i < vmm->machine->drive_count; i++)
-		if (strcmp(vmm->machine->drives[i]->drive_id, drive_id) == 0)
-			return vmm->machine->drives[i];
-	return NULL;
+	switch (type) {
+	case SQUIB_PUT_DRIVE:
+	case SQUIB_DELETE_DRIVE:
+		return DEVICE_DRIVE;
+	case SQUIB_PUT_NETWORK_INTERFACE:
+	case SQUIB_DELETE_NETWORK_INTERFACE:
+		return DEVICE_NETWORK_INTERFACE;
+	default:
+		return DEVICE_PMEM;
+	}
+}
+
+/* What has to be opened or looked at on the host. Positive: the device before is gone as well. */
+static int prepare_device(struct vmm *vmm, struct squib_action *action, struct fault *fault)
+{
+	const struct squib_network_interface *interface;
+	struct fault reason = FAULT_INIT;
+	int r = 0;
+
+	switch (squib_action_type(action)) {
+	case SQUIB_PUT_DRIVE:
+		return host_set_drive(vmm->host, squib_action_drive(action), fault);
+	case SQUIB_PUT_NETWORK_INTERFACE:
+		interface = squib_action_network_interface(action);
+		if (strlen(interface->host_dev_name) >= IF_NAMESIZE) {
+			fault_set(fault, -EINVAL, "Network config error: Could not create the "
+				  "network device: Open tap device failed: Invalid interface name");
+			return 1;
+		}
+		return 0;
+	default:
+		if (vmm->engine != NULL)	/* before the start, files are opened at the start */
+			r = host_check_pmem_file(squib_action_pmem(action), &reason);
+		if (r < 0)
+			fault_set(fault, r, "Pmem config error: Unable to create the virtio-pmem "
+				  "device: %s", fault_text(&reason));
+		fault_done(&reason);
+		return r;
+	}
+}
+
+/* A device that comes while the guest runs. Positive as above, but nothing is lost then. */
+static int plug_device(struct vmm *vmm, struct squib_action *action, struct fault *fault)
+{
+	enum device_kind kind = kind_of(squib_action_type(action));
+	int r;
+
+	if (!vmm->ops->pci || !vmm->params.pci)
+		return fault_set(fault, -ENOTSUP, "PCI is not enabled");
+	if (attached_find(&vmm->devices, kind, squib_action_id(action)) != NULL)
+		return fault_set(fault, -EEXIST, "Device ID in use");
+	r = prepare_device(vmm, action, fault);
+	if (r != 0)
+		return r < 0 ? r : -EINVAL;
+	r = attached_add(&vmm->devices, action);
+	return r < 0 ? fault_set(fault, r, "Out of memory") : 0;
+}
+
+void vmm_put_device(struct vmm *vmm, struct squib_action *action)
+{
+	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+	int r;
+
+	r = vmm->engine != NULL ? plug_device(vmm, action, &fault)
+				: prepare_device(vmm, action, &fault);
+	if (r > 0)
+		squib_action_fail_lost(action, fault_text(&fault));
+	else
+		vmm_answer(action, r, &fault);
+}
+
+static int unplug_device(struct vmm *vmm, const struct squib_action *action, struct fault *fault)
+{
+	struct device *device;
+
+	if (!vmm->ops->pci || !vmm->params.pci)
+		return fault_set(fault, -ENOTSUP, "PCI is not enabled");
+	device = attached_find(&vmm->devices, kind_of(squib_action_type(action)),
+				  squib_action_id(action));
+	if (device == NULL)
+		return fault_set(fault, -ENODEV, "Device not found");
+	if (device->root)
+		return fault_set(fault, -EINVAL, "Cannot unplug root device");
+	attached_remove(&vmm->devices, device);
+	return 0;
+}
+
+void vmm_delete_device(struct vmm *vmm, struct squib_action *action)
+{
+	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+
+	vmm_answer(action, unplug_device(vmm, action, &fault), &fault);
 }
 
 static int patch_drive(struct vmm *vmm, const struct squib_drive_update *update,
 		       struct fault *fault)
 {
-	const struct squib_drive *drive = find_drive(vmm, update->drive_id);
+	const struct device *device = attached_find(&vmm->devices, DEVICE_DRIVE,
+							update->drive_id);
+	const struct squib_drive *drive = device != NULL ? device->config : NULL;
 	bool no_field = update->path_on_host == NULL && update->rate_limiter == NULL;
 	int fd;
 
@@ -59,14 +151,6 @@ void vmm_patch_drive(struct vmm *vmm, struct squib_action *action)
 	vmm_answer(action, r, &whole);
 }
 
-static bool has_network_interface(const struct vmm *vmm, const char *iface_id)
-{
-	for (size_t i = 0; i < vmm->machine->network_interface_count; i++)
-		if (strcmp(vmm->machine->network_interfaces[i]->iface_id, iface_id) == 0)
-			return true;
-	return false;
-}
-
 void vmm_patch_network_interface(struct vmm *vmm, struct squib_action *action)
 {
 	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
@@ -74,18 +158,10 @@ void vmm_patch_network_interface(struct vmm *vmm, struct squib_action *action)
 		squib_action_network_interface_update(action);
 	int r = 0;
 
-	if (!has_network_interface(vmm, update->iface_id))
+	if (attached_find(&vmm->devices, DEVICE_NETWORK_INTERFACE, update->iface_id) == NULL)
 		r = fault_set(&fault, -ENODEV, "Network config error: Unable to update the net "
 			      "device: " NOT_FOUND);
 	vmm_answer(action, r, &fault);
-}
-
-static bool has_pmem(const struct vmm *vmm, const char *id)
-{
-	for (size_t i = 0; i < vmm->machine->pmem_count; i++)
-		if (strcmp(vmm->machine->pmems[i]->id, id) == 0)
-			return true;
-	return false;
 }
 
 void vmm_patch_pmem(struct vmm *vmm, struct squib_action *action)
@@ -95,7 +171,8 @@ void vmm_patch_pmem(struct vmm *vmm, struct squib_action *action)
 	int r = 0;
 
 	/* upstream looks for the device only when there is something to change */
-	if (update->rate_limiter != NULL && !has_pmem(vmm, update->id))
+	if (update->rate_limiter != NULL &&
+	    attached_find(&vmm->devices, DEVICE_PMEM, update->id) == NULL)
 		r = fault_set(&fault, -ENODEV, "Pmem config error: Unable to patch the pmem device: "
 			      NOT_FOUND VERIFY);
 	vmm_answer(action, r, &fault);

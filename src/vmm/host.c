@@ -137,6 +137,23 @@ int host_open_drive_file(const char *path, bool read_only, struct fault *fault)
 			 "%s %s", os_error(r, error), path);
 }
 
+int host_check_pmem_file(const struct squib_pmem *pmem, struct fault *fault)
+{
+	CLEANUP(fd_close) int fd = open(pmem->path_on_host, (pmem->read_only ? O_RDONLY : O_RDWR) |
+					O_CLOEXEC | O_NONBLOCK);
+	char error[OS_ERROR_MAX];
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		int r = -errno;
+
+		return fault_set(fault, r, "Error accessing backing file: %s", os_error(r, error));
+	}
+	if (S_ISREG(st.st_mode) && st.st_size == 0)
+		return fault_set(fault, -EINVAL, "Error backing file size is 0");
+	return 0;
+}
+
 static struct host_drive *find_drive(const struct host *host, const char *drive_id)
 {
 	for (struct host_drive *drive = host->drives; drive != NULL; drive = drive->next)

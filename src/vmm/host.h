@@ -35,6 +35,13 @@ int host_set_vsock(struct host *host, const struct squib_vsock *vsock, struct fa
  */
 int host_open_drive_file(const char *path, bool read_only, struct fault *fault);
 
+/**
+ * host_check_pmem_file() - can a pmem device be made of its file?
+ *
+ * The fault is "Error accessing backing file: ‹io›" or "Error backing file size is 0".
+ */
+int host_check_pmem_file(const struct squib_pmem *pmem, struct fault *fault);
+
 struct engine_file host_kernel(const struct host *host);
 struct engine_file host_initrd(const struct host *host);	/* fd -1: none */
 struct engine_file host_drive(const struct host *host, const char *drive_id);

@@ -134,22 +134,43 @@ static void write_metrics(struct vmm *vmm)
 	loop_timer_set(&vmm->metrics_timer, clock_ns() + METRICS_PERIOD_NS);
 }
 
+static int check_pmem_files(const struct squib_machine *machine, struct fault *fault)
+{
+	for (size_t i = 0; i < machine->pmem_count; i++) {
+		int r = host_check_pmem_file(machine->pmems[i], fault);
+
+		if (r < 0) {
+			fault_prefix(fault, "Cannot create pmem device: ");
+			return r;
+		}
+	}
+	return 0;
+}
+
 int vmm_start(struct vmm *vmm, struct squib_action *action, struct fault *fault)
 {
 	const struct squib_machine *machine = squib_action_machine(action);
 	struct engine *engine = NULL;
 	int r;
 
+	r = check_pmem_files(machine, fault);
+	if (r < 0)
+		return r;
 	/* the console first: an engine may have output from the moment it starts */
 	r = open_console(vmm, machine, fault);
 	if (r == 0)
 		r = create_engine(vmm, &engine, fault);
 	if (r == 0)
+		r = attached_fill(&vmm->devices, action);
+	if (r == 0)
 		r = start_engine(vmm, engine, machine, fault);
 	if (r < 0) {
+		attached_done(&vmm->devices);
 		vmm->ops->destroy(engine);
 		console_free(vmm->console);
 		vmm->console = NULL;
+		if (fault->error == 0)
+			fault_set(fault, r, "Internal error while starting microVM: Out of memory");
 		return r;
 	}
 	vmm->engine = engine;
@@ -234,6 +255,7 @@ void vmm_free(struct vmm *vmm)
 	if (vmm->engine != NULL)
 		vmm->ops->destroy(vmm->engine);
 	console_free(vmm->console);
+	attached_done(&vmm->devices);
 	squib_action_unref(vmm->started);
 	host_free(vmm->host);
 	free(vmm);

@@ -3,6 +3,7 @@
 #define SQUIB_VMM_INTERNAL_H
 
 #include "legacy/console.h"
+#include "vmm/attached.h"
 #include "vmm/host.h"
 #include "vmm/vmm.h"
 
@@ -23,6 +24,7 @@ struct vmm {
 	struct console_listener console_listener;
 	struct squib_action *started;		/* the InstanceStart that made it; owns machine */
 	const struct squib_machine *machine;
+	struct attached devices;
 	bool paused;
 	struct squib_balloon balloon;		/* as now; valid if machine->balloon is set */
 };
@@ -32,6 +34,10 @@ int vmm_start(struct vmm *vmm, struct squib_action *action, struct fault *fault)
 
 /** vmm_handle() - do one action and answer it */
 void vmm_handle(struct vmm *vmm, struct squib_action *action);
+
+/* PUT, before and after the start, and DELETE of drives, network interfaces and pmem. */
+void vmm_put_device(struct vmm *vmm, struct squib_action *action);
+void vmm_delete_device(struct vmm *vmm, struct squib_action *action);
 
 /* Requests to devices of a running machine (contract 2.6 to 2.9, 2.14); each answers @action. */
 void vmm_patch_drive(struct vmm *vmm, struct squib_action *action);

@@ -43,6 +43,7 @@
 
 #define MIB (UINT64_C(1) << 20)
 #define NS_PER_MS UINT64_C(1000000)
+#define MEM_MIB_MAX (INT64_MAX / MIB)
 
 #define KERNEL_FAULT "System configuration error: Cannot load kernel due to invalid memory " \
 		     "configuration or invalid kernel image: "
@@ -612,6 +613,12 @@ static void undo(struct qemu_engine *qemu)
 	port_close(&qemu->port);
 }
 
+static int no_memory(struct fault *fault)
+{
+	return fault_set(fault, -ENOMEM, "Invalid Memory Configuration: Cannot create mmap region: "
+			 "Out of memory (os error 12)");
+}
+
 /* What QEMU said when it gave up, put into the classes clients know */
 static int fault_of_words(struct qemu_engine *qemu, int error, struct fault *fault)
 {
@@ -620,8 +627,7 @@ static int fault_of_words(struct qemu_engine *qemu, int error, struct fault *fau
 	if (strstr(words, "allocate memory") != NULL || strstr(words, "guest memory") != NULL ||
 	    strstr(words, "memory size") != NULL || strstr(words, "RAM size") != NULL ||
 	    strstr(words, "memfd") != NULL || strstr(words, "guest RAM") != NULL)
-		return fault_set(fault, -ENOMEM, "Invalid Memory Configuration: Cannot create mmap "
-				 "region: Out of memory (os error 12)");
+		return no_memory(fault);
 	if (strstr(words, "initrd") != NULL)
 		return fault_set(fault, error, "Error with initrd initialization: %s.", words);
 	if (strstr(words, "kernel") != NULL || strstr(words, "PVH") != NULL)
@@ -718,6 +724,8 @@ static int engine_start(struct engine *engine, const struct engine_machine *mach
 	};
 	int r = engine_check(engine, machine->description, fault);
 
+	if (r == 0 && machine->description->config.mem_size_mib > MEM_MIB_MAX)
+		r = no_memory(fault);
 	if (r == 0)
 		r = prepare_kernel(qemu, &preparation, fault);
 	if (r == 0)

@@ -12,7 +12,7 @@ all: $(BUILD)/build.ninja
 
 $(BUILD)/build.ninja:
 	@scripts/setup-packages.sh build
-	@$(MESON) setup $(BUILD) --buildtype=release --prefix=$(PREFIX) -Dtests=disabled >$(BUILD).log 2>&1 \
+	@$(MESON) setup $(BUILD) --buildtype=release --optimization=2 --prefix=$(PREFIX) -Dtests=disabled >$(BUILD).log 2>&1 \
 		|| { cat $(BUILD).log; exit 1; }
 	@rm -f $(BUILD).log
 

@@ -98,7 +98,7 @@ part_hostile() {
 
 part_tsan() {
 	say "API tests, with ThreadSanitizer"
-	build_or_fail build-tsan -Db_sanitize=thread -Dtests=enabled -Dstatic_program=false \
+	build_or_fail build-tsan --werror -Db_sanitize=thread -Dtests=enabled -Dstatic_program=false \
 		-Db_lundef=false
 	meson_tests tsan build-tsan --suite api
 	run tsan-api tests/api/run --binary build-tsan/squib
@@ -129,7 +129,7 @@ part_guest() {
 }
 
 start=$SECONDS
-build_or_fail build-asan -Db_sanitize=address,undefined -Dtests=enabled -Dstatic_program=false \
+build_or_fail build-asan --werror -Db_sanitize=address,undefined -Dtests=enabled -Dstatic_program=false \
 	-Db_lundef=false
 for part in "${parts[@]}"; do
 	"part_$part"

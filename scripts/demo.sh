@@ -107,12 +107,7 @@ fi
 step "Configuring the machine"
 request PUT /logger "{\"log_path\": \"$tmp/log\", \"level\": \"Info\", \"show_level\": true}"
 request PUT /machine-config '{"vcpu_count": 1, "mem_size_mib": 192}'
-# The kernel uses the console that exists; of two, the last.
-case $arch in
-aarch64) console='console=ttyS0 console=ttyAMA0' ;;
-*) console=console=ttyS0 ;;
-esac
-request PUT /boot-source "{\"kernel_image_path\": \"$guest/kernel\", \"initrd_path\": \"$guest/initrd\", \"boot_args\": \"$console reboot=k panic=1\"}"
+request PUT /boot-source "{\"kernel_image_path\": \"$guest/kernel\", \"initrd_path\": \"$guest/initrd\", \"boot_args\": \"console=ttyS0 reboot=k panic=1\"}"
 request PUT /drives/rootfs "{\"drive_id\": \"rootfs\", \"path_on_host\": \"$tmp/rootfs.ext4\", \"is_root_device\": true, \"is_read_only\": false}"
 request PUT /entropy '{}'
 

@@ -46,6 +46,7 @@ packages() {
 	check		golang-go				client stack: Go
 	check		golang-github-go-openapi-runtime-dev	client stack: what the Go SDK is made of
 	check		golang-github-go-openapi-strfmt-dev	client stack: what the Go SDK is made of
+	check		bc					adds up what the test runners counted
 	check,demo	curl					client stack: shell
 	check,bench,demo	procps				ps: looks for what is left behind
 	check,bench	python3					runs the tests and the measurements

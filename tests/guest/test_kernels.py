@@ -44,7 +44,7 @@ def test_a_bad_kernel_is_a_fault_and_the_next_try_boots(squib, compressed, tmp_p
     fault = vm.refused("PUT", "/actions", {"action_type": "InstanceStart"})
     assert fault == "Start microvm error: Cannot start microvm without kernel configuration."
 
-    missing = vm.boot_source()
+    missing = squibvm.boot_source(arch)
     missing["kernel_image_path"] = str(tmp_path / "missing")
     fault = vm.refused("PUT", "/boot-source", missing)
     assert fault.startswith("Boot source error: The kernel file cannot be opened: ")
@@ -68,7 +68,7 @@ def test_a_bad_kernel_is_a_fault_and_the_next_try_boots(squib, compressed, tmp_p
         "a kernel of another architecture": squibvm.image(other, "kernel"),
     }
     for what, path in bad_kernels.items():
-        vm.put("/boot-source", vm.boot_source(kernel=path))
+        vm.put("/boot-source", squibvm.boot_source(arch, path))
         fault = vm.refused("PUT", "/actions", {"action_type": "InstanceStart"})
         assert fault.startswith("Start microvm error: "), what
         assert vm.state() == "Not started", what

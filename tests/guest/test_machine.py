@@ -138,29 +138,28 @@ def test_twelve_drives_appear_in_order_each_as_it_was_configured(squib, disk, tm
         assert (tmp_path / f"drive{number}").stat().st_size == size
 
 
-def test_serial_output_goes_to_the_file_named_for_it(squib, tmp_path):
+def test_serial_output_goes_to_the_file_named_for_it_and_input_is_left_alone(squib, tmp_path):
     serial = tmp_path / "serial"
     serial.touch()
     vm = squib()
     vm.put("/serial", {"serial_out_path": str(serial)})
-    vm.put("/boot-source", vm.boot_source())
+    vm.put("/boot-source", squibvm.boot_source("x86_64"))
     vm.start()
 
-    squibvm.wait_until(lambda: b"squib-guest: ready" in serial.read_bytes(), "the guest is up")
-    # Input still comes from standard input.
-    vm.send("reboot -f")
+    squibvm.wait_until(lambda: b"squib-guest# " in serial.read_bytes(), "the guest is up")
+    # As upstream: with a file for the output, standard input is not for the guest.
+    vm.send("echo typed")
+    vm.put("/actions", {"action_type": "SendCtrlAltDel"})
     assert vm.wait_exit() == 0
+    assert b"squib-guest: ctrl-alt-del" in serial.read_bytes()
+    assert b"typed" not in serial.read_bytes()
     assert "squib-guest" not in vm.console.text
 
 
 def test_a_boot_from_the_configuration_file_alone_needs_no_socket(squib, disk):
     root = disk("x86_64")
     config = {
-        "boot-source": {
-            "kernel_image_path": squibvm.image("x86_64", "kernel"),
-            "initrd_path": squibvm.image("x86_64", "initrd"),
-            "boot_args": squibvm.boot_args("x86_64"),
-        },
+        "boot-source": squibvm.boot_source("x86_64"),
         "drives": [{"drive_id": "rootfs", "path_on_host": root, "is_root_device": True}],
         "machine-config": {"vcpu_count": 1, "mem_size_mib": 160},
     }
@@ -175,11 +174,7 @@ def test_a_boot_from_the_configuration_file_alone_needs_no_socket(squib, disk):
 
 def test_a_boot_from_a_configuration_file_can_be_led_over_the_socket(squib):
     config = {
-        "boot-source": {
-            "kernel_image_path": squibvm.image("aarch64", "kernel"),
-            "initrd_path": squibvm.image("aarch64", "initrd"),
-            "boot_args": squibvm.boot_args("aarch64"),
-        },
+        "boot-source": squibvm.boot_source("aarch64"),
         "drives": [],
         "machine-config": {"vcpu_count": 2, "mem_size_mib": 160},
     }
@@ -190,3 +185,56 @@ def test_a_boot_from_a_configuration_file_can_be_led_over_the_socket(squib):
     assert vm.get("/machine-config")["mem_size_mib"] == 160
     fault = vm.refused("PUT", "/machine-config", {"vcpu_count": 1, "mem_size_mib": 128})
     assert "not supported after starting the microVM" in fault
+
+
+def test_the_command_line_is_the_user_s_and_what_the_machine_adds(squib, disk):
+    vm = squib("aarch64")
+    body = squibvm.boot_source("aarch64")
+    body["boot_args"] += " squib.test=1 -- for-init"
+    vm.put("/boot-source", body)
+    vm.add_drive(disk("aarch64"), is_read_only=True)
+    vm.start()
+    vm.wait_for_guest()
+
+    words = vm.run("cat /proc/cmdline").split()
+    assert words[-2:] == ["--", "for-init"]
+    for word in ["panic=1", "squib.test=1", "root=/dev/vda", "ro"]:
+        assert word in words[:-2]
+
+
+# Devices of the API that an engine cannot give yet. Nothing is ignored in silence: the
+# machine does not start, and the reason names what cannot be had and who says so.
+REFUSED = {
+    "qemu": [
+        ("/balloon", {"amount_mib": 8, "deflate_on_oom": True}, "balloon"),
+        ("/vsock", {"guest_cid": 3, "uds_path": "v.sock"}, "vsock"),
+        ("/pmem/data", {"id": "data", "path_on_host": "/dev/null"}, "pmem"),
+        ("/hotplug/memory", {"total_size_mib": 128}, "memory hotplug"),
+        ("/machine-config", {"vcpu_count": 1, "mem_size_mib": 128, "cpu_template": "T2"}, "CPU template"),
+        (
+            "/drives/limited",
+            {
+                "drive_id": "limited",
+                "is_root_device": False,
+                "path_on_host": os.path.abspath(__file__),
+                "is_read_only": True,
+                "rate_limiter": {"ops": {"size": 1, "one_time_burst": 9, "refill_time": 100}},
+            },
+            "limited",
+        ),
+    ],
+}.get(squibvm.ENGINE, [])
+
+
+@pytest.mark.parametrize("path, body, name", REFUSED, ids=[path for path, _, _ in REFUSED])
+def test_what_an_engine_cannot_give_is_refused_at_the_start_by_name(squib, path, body, name):
+    vm = squib()
+    vm.put("/boot-source", squibvm.boot_source("x86_64"))
+    vm.put(path, body)
+
+    fault = vm.refused("PUT", "/actions", {"action_type": "InstanceStart"})
+    assert fault.startswith("Start microvm error: ")
+    assert name in fault
+    assert f"{squibvm.ENGINE} engine" in fault
+    assert vm.state() == "Not started"
+    assert vm.engine_processes() == []

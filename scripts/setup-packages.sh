@@ -47,6 +47,7 @@ packages() {
 	check		golang-github-go-openapi-runtime-dev	client stack: what the Go SDK is made of
 	check		golang-github-go-openapi-strfmt-dev	client stack: what the Go SDK is made of
 	check		bc					adds up what the test runners counted
+	check		socat					client stack: a connection held open in a shell script
 	check,demo	curl					client stack: shell
 	check,bench,demo	procps				ps: looks for what is left behind
 	check,bench	python3					runs the tests and the measurements

@@ -489,34 +489,39 @@ static int merge_old(struct json_member *members, size_t *count, struct json_mem
 	return r;
 }
 
+/*
+ * Which side has the next member: below 0 the target, above 0 the patch, 0 both. After a failure
+ * nothing more is applied, and the rest of the target stays.
+ */
+static int merge_order(const struct json_value *target, size_t t, const struct json_value *patch,
+		       size_t p, int r)
+{
+	if (p == patch->object.count || r < 0)
+		return -1;
+	if (t == target->object.count)
+		return 1;
+	return compare_members(&target->object.members[t], &patch->object.members[p]);
+}
+
 static int merge_objects(struct json_value *target, const struct json_value *patch)
 {
 	size_t cap = target->object.count + patch->object.count;
 	struct json_member *members = reallocarray(NULL, cap > 0 ? cap : 1, sizeof(*members));
-	size_t count = 0, p = 0;
+	size_t count = 0, t = 0, p = 0;
 	int r = 0;
 
 	if (members == NULL)
 		return -ENOMEM;
-	for (size_t t = 0; t < target->object.count || (p < patch->object.count && r == 0);) {
-		struct json_member *old = &target->object.members[t];
-		const struct json_member *new = &patch->object.members[p];
-		int order = 0;
+	while (t < target->object.count || (p < patch->object.count && r == 0)) {
+		int order = merge_order(target, t, patch, p, r);
 
-		if (r < 0 || p == patch->object.count)	/* nothing more to apply: keep the rest */
-			order = -1;
-		else if (t == target->object.count)
-			order = 1;
-		else
-			order = compare_members(old, new);
 		if (order < 0)
-			members[count++] = *old;
+			members[count++] = target->object.members[t++];
 		else if (order > 0)
-			r = merge_new(members, &count, new);
+			r = merge_new(members, &count, &patch->object.members[p++]);
 		else
-			r = merge_old(members, &count, old, &new->value);
-		t += order <= 0;
-		p += order >= 0;
+			r = merge_old(members, &count, &target->object.members[t++],
+				      &patch->object.members[p++].value);
 	}
 	free(target->object.members);
 	target->object.members = members;

@@ -45,7 +45,7 @@
 #include "base/fd.h"
 #include "base/loop.h"
 
-#define WATCHDOG_MS	2000	/* a nested host under emulation took 0.2 s, a real one 3 ms */
+#define WATCHDOG_MS	2000	/* a nested host that was itself emulated took 0.4 s */
 
 #define GUEST_BYTES	0x10000
 #define PML4		0x1000

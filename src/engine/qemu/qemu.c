@@ -287,11 +287,11 @@ static void read_qmp(struct qemu_engine *qemu)
 
 	if (r >= 0)
 		return;
-	close_qmp(qemu);
 	if (r != -EPIPE) {
 		log_error(qemu->params.log, "QEMU engine: QEMU sent what is no QMP, killing it");
 		kill(qemu->process.pid, SIGKILL);
 	}
+	close_qmp(qemu);
 	begin_closing(qemu);
 }
 
@@ -824,7 +824,11 @@ static size_t engine_serial_input(struct engine *engine, const void *data, size_
 
 static void engine_serial_output_ready(struct engine *engine)
 {
-	port_output_ready(&qemu_of(engine)->port);
+	struct qemu_engine *qemu = qemu_of(engine);
+
+	if (qemu->state == STATE_DRAINING)	/* it is slow, not stuck */
+		loop_timer_set(&qemu->timer, in_ms(qemu->timeouts.drain_ms));
+	port_output_ready(&qemu->port);
 }
 
 const struct engine_ops engine_qemu = {

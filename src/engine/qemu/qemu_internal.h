@@ -9,7 +9,7 @@ struct qemu_timeouts {
 	unsigned int start_ms;		/* from exec until it answers */
 	unsigned int command_ms;	/* to answer a command */
 	unsigned int exit_ms;		/* to end after the guest has ended; then it is killed */
-	unsigned int drain_ms;		/* the console, to take the last output of an ended guest */
+	unsigned int drain_ms;		/* the console, to take some of an ended guest's last output */
 };
 
 struct qemu_timeouts *qemu_timeouts(struct engine *engine);

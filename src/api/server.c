@@ -53,6 +53,7 @@ struct connection {
 	enum connection_state state;
 	bool again;			/* has work left from this round */
 	bool peer_done;			/* the peer sends no more */
+	bool drained;			/* the last read took all there was: wait before the next */
 	bool close_after;		/* close when the answer is out */
 	bool answering_close;		/* the request being answered asked for it */
 	uint64_t drain_until_ns;
@@ -401,6 +402,7 @@ static int connection_read(struct connection *conn)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
 	conn->input_at = 0;
 	conn->input_len = (size_t)n;
+	conn->drained = (size_t)n < sizeof(conn->input);
 	if (n == 0)
 		conn->peer_done = true;
 	return n > 0;
@@ -430,14 +432,14 @@ static int connection_serve(struct connection *conn)
 			continue;
 		if (conn->peer_done)
 			return -EPIPE;
-		r = connection_read(conn);
+		r = conn->drained ? 0 : connection_read(conn);
 		if (r < 0)
 			return r;
-		if (r == 0 && !conn->peer_done)
+		if (r == 0 && !conn->peer_done) {
+			conn->drained = false;
 			return loop_modify(server->loop, &conn->source, EPOLLIN);
+		}
 	}
-	if (conn->state == CONNECTION_PARKED)	/* a hang-up is always reported */
-		return loop_modify(server->loop, &conn->source, 0);
 	return 0;
 }
 
@@ -465,6 +467,8 @@ static void connection_ready(struct loop_source *source, uint32_t events)
 		connection_go(conn);
 	else if (events & (EPOLLHUP | EPOLLERR))	/* gone while its request waits */
 		connection_free(conn);
+	else	/* PARKED: more input, for later. Most clients send none, and this call is saved */
+		loop_modify(conn->server->loop, source, 0);
 }
 
 /* ---- accepting ---- */
@@ -515,7 +519,7 @@ static void connection_open(struct squib_server *server, int fd)
 	conn->source = (struct loop_source){ .fd = fd, .events = EPOLLIN,
 					     .ready = connection_ready };
 	conn->state = CONNECTION_SERVING;
-	conn->peer_done = conn->close_after = conn->answering_close = false;
+	conn->peer_done = conn->close_after = conn->answering_close = conn->drained = false;
 	conn->input_at = conn->input_len = conn->written = 0;
 	http_parser_init(&conn->parser, server->max_body_bytes);
 	if (loop_add(server->loop, &conn->source) < 0) {
@@ -623,10 +627,8 @@ static void take_ended(struct squib_server *server)
 static void wake_ready(struct loop_source *source, uint32_t events)
 {
 	struct squib_server *server = container_of(source, struct squib_server, wake);
-	eventfd_t count;
 
 	(void)events;
-	eventfd_read(source->fd, &count);
 	take_ended(server);
 	arm(server, controller_expire(server->controller, clock_ns()));
 }
@@ -717,7 +719,9 @@ static int watch_wake(struct squib_server *server)
 
 	if (fd < 0)
 		return -errno;
-	server->wake = (struct loop_source){ .fd = fd, .events = EPOLLIN, .ready = wake_ready };
+	/* edge-triggered: each write is an event of its own, and nobody needs to read */
+	server->wake = (struct loop_source){ .fd = fd, .events = EPOLLIN | EPOLLET,
+					     .ready = wake_ready };
 	return loop_add(server->loop, &server->wake);
 }
 

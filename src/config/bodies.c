@@ -552,20 +552,24 @@ const struct type snapshot_load_type = STRUCT_TYPE(
 
 /* /hotplug/memory (2.14) */
 
+/* Sizes are of 32 bits on the wire (contract 0.3), of 64 in memory. */
+static const struct type u32_wide_type = {
+	.kind = TYPE_UINT, .size = 8, .want = "u32", .max = UINT32_MAX,
+};
 static const struct squib_memory_hotplug memory_hotplug_defaults = {
 	.block_size_mib = 2, .slot_size_mib = 128,
 };
 static const struct field memory_hotplug_fields[] = {
-	FIELD(squib_memory_hotplug, total_size_mib, &usize_type, FIELD_REQUIRED),
-	FIELD(squib_memory_hotplug, block_size_mib, &usize_type, 0),
-	FIELD(squib_memory_hotplug, slot_size_mib, &usize_type, 0),
+	FIELD(squib_memory_hotplug, total_size_mib, &u32_wide_type, FIELD_REQUIRED),
+	FIELD(squib_memory_hotplug, block_size_mib, &u32_wide_type, 0),
+	FIELD(squib_memory_hotplug, slot_size_mib, &u32_wide_type, 0),
 };
 const struct type memory_hotplug_type = STRUCT_TYPE(
 	squib_memory_hotplug, "MemoryHotplugConfig", FIELDS(memory_hotplug_fields),
 	.defaults = &memory_hotplug_defaults);
 
 static const struct field memory_hotplug_update_fields[] = {
-	FIELD(squib_memory_hotplug_update, requested_size_mib, &usize_type, FIELD_REQUIRED),
+	FIELD(squib_memory_hotplug_update, requested_size_mib, &u32_wide_type, FIELD_REQUIRED),
 };
 const struct type memory_hotplug_update_type = STRUCT_TYPE(
 	squib_memory_hotplug_update, "MemoryHotplugSizeUpdate",

@@ -80,9 +80,9 @@ struct type {
 enum field_flags {
 	FIELD_REQUIRED = 1 << 0,
 	FIELD_NULL = 1 << 1,	/* null is the same as absent */
-	FIELD_LIST = 1 << 2,	/* pointer to elements of .type, and their number at .count_offset */
+	FIELD_LIST = 1 << 2,	/* pointer to elements of .type, their number at .count_offset */
 	FIELD_HAS = 1 << 3,	/* a bool at .has_offset becomes true when there is a value */
-	FIELD_JSON = 1 << 4,	/* a copy of the text of any value, and its length at .count_offset */
+	FIELD_JSON = 1 << 4,	/* text of any value, copied, its length at .count_offset */
 };
 
 struct field {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Linked with --wrap for malloc, to run out of memory at will. Quotes in bodies are written '. */
+/*
+ * Linked with --wrap for malloc and realloc, to run out of memory at will. Quotes in bodies are
+ * written '.
+ */
 #include "config/decode.h"
 
 #include <errno.h>
@@ -15,13 +18,23 @@
 
 static int allocations_left = -1;	/* negative: no bound */
 
+static bool allocation_fails(void)
+{
+	return allocations_left >= 0 && allocations_left-- == 0;
+}
+
 void *__real_malloc(size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_malloc(size_t size)
 {
-	if (allocations_left >= 0 && allocations_left-- == 0)
-		return NULL;
-	return __real_malloc(size);
+	return allocation_fails() ? NULL : __real_malloc(size);
+}
+
+void *__real_realloc(void *p, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+void *__wrap_realloc(void *p, size_t size)
+{
+	return allocation_fails() ? NULL : __real_realloc(p, size);
 }
 
 /* A body under test: its bytes end where memory ends. */
@@ -667,6 +680,23 @@ static void memory_may_run_out_anywhere(void **state)
 	assert_int_equal(r, 0);
 }
 
+/* What fits the first block of the arena takes no memory beyond it. */
+static void a_usual_body_is_decoded_in_the_arena(void **state)
+{
+	static const char json[] = "{'vcpu_count':2,'mem_size_mib':1024,'smt':false,'huge_pages':'2M'}";
+	struct body body;
+	int r;
+
+	(void)state;
+	body_init(&body, json);
+	allocations_left = 0;
+	r = body_decode(&body, SQUIB_PUT_MACHINE_CONFIG, X86);
+	assert_int_equal(allocations_left, 0);
+	allocations_left = -1;
+	expect_result(&body, "usual", json, r, NULL);
+	body_done(&body);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -685,6 +715,7 @@ int main(void)
 		cmocka_unit_test(files_become_structs),
 		cmocka_unit_test(files_are_accepted_and_refused),
 		cmocka_unit_test(memory_may_run_out_anywhere),
+		cmocka_unit_test(a_usual_body_is_decoded_in_the_arena),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

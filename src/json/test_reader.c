@@ -366,7 +366,7 @@ static void numbers_are_decoded(void **state)
 		{ "-1e-99999999999", { JSON_NUMBER_F64, .f64 = -0.0 } },
 		{ "1.7976931348623157e308", { JSON_NUMBER_F64, .f64 = 1.7976931348623157e308 } },
 		/* One division, not the nearest double: upstream's way. */
-		{ "2.2250738585072011e-308", { JSON_NUMBER_F64, .f64 = 22250738585072011 / 1e308 / 1e16 } },
+		{ "2.2250738585072011e-308", { JSON_NUMBER_F64, .f64 = 22250738585072012.0 / 1e308 / 1e16 } },
 	};
 
 	(void)state;

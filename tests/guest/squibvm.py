@@ -76,10 +76,13 @@ class Console:
         self._ended = False
         self._position = 0  # what expect() has matched so far lies before it
         self.skipped = ""  # what came between the last two matches of expect()
+        self._wanted = threading.Event()
+        self._wanted.set()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
         while True:
+            self._wanted.wait()
             data = os.read(self._stream.fileno(), 65536)
             with self._changed:
                 if data:
@@ -98,11 +101,18 @@ class Console:
             return self._text
 
     def expect(self, pattern):
-        """Waits until `pattern` appears behind the last match; returns the match."""
+        """Waits until `pattern` appears behind the last match; returns the match.
+
+        A match is at most 4096 characters long, so that a long wait does not look at
+        everything again for each byte.
+        """
         end = time.monotonic() + DEADLINE_S
+        regex = re.compile(pattern)
         with self._changed:
+            start = self._position
             while True:
-                match = re.compile(pattern).search(self._text, self._position)
+                match = regex.search(self._text, start)
+                start = max(self._position, len(self._text) - 4096)
                 if match:
                     self.skipped = self._text[self._position : match.start()]
                     self._position = match.end()
@@ -124,6 +134,13 @@ class Console:
             while self._changed.wait(1.0):
                 assert time.monotonic() < end, "the console does not fall silent"
             self._position = len(self._text)
+
+    def hold(self):
+        """Reads no more, at most once again, as a terminal that is stopped with Ctrl-S."""
+        self._wanted.clear()
+
+    def release(self):
+        self._wanted.set()
 
     def expect_end(self):
         with self._changed:
@@ -182,10 +199,11 @@ class Squib:
     """One squib process, and the guest in it.
 
     `options` are further command line options. Without `api` squib gets `--no-api` and is
-    configured by the `config` given, which with `api` is optional.
+    configured by the `config` given, which with `api` is optional. `stdin` is a pipe to type
+    into unless it is given.
     """
 
-    def __init__(self, arch="x86_64", options=(), api=True, config=None):
+    def __init__(self, arch="x86_64", options=(), api=True, config=None, stdin=subprocess.PIPE):
         self.arch = arch
         self.id = f"guest-test-{uuid.uuid4()}"
         self.dir = tempfile.mkdtemp(prefix="squib-")  # short: socket paths end at 107 bytes
@@ -203,7 +221,7 @@ class Squib:
         with open(self.path("stderr"), "wb") as stderr:
             self.process = subprocess.Popen(
                 [*argv, *options],
-                stdin=subprocess.PIPE,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 bufsize=0,
@@ -344,6 +362,7 @@ class Squib:
     def close(self):
         """Ends squib, however it is, and checks that nothing is left of it."""
         helpers = self.helpers()
+        self.console.release()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -352,7 +371,8 @@ class Squib:
                 self.process.kill()
                 self.process.wait()
         print(f"--- {self.arch} {self.id}\n{self.report()}")  # pytest shows it on failure
-        self.process.stdin.close()
+        if self.process.stdin:
+            self.process.stdin.close()
         try:
             self.assert_gone(helpers)
         finally:

@@ -4,6 +4,7 @@
 import os
 import re
 import signal
+import subprocess
 
 import pytest
 
@@ -13,6 +14,50 @@ both = pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
 with_helper_process = pytest.mark.skipif(
     squibvm.ENGINE == "kvm", reason="the KVM engine runs the guest in squib itself"
 )
+
+
+@both
+def test_a_console_nobody_reads_stops_the_guest_s_output_and_nothing_else(squib, arch):
+    vm = squib(arch)
+    vm.boot()
+
+    # Far more than all the buffers on the way hold, so the guest has to wait for us.
+    count = 60_000
+    vm.console.hold()
+    vm.send(f"seq {count}; echo all said")
+    for _ in range(100):
+        assert vm.state() == "Running"
+    vm.patch("/vm", {"state": "Paused"})
+    assert vm.state() == "Paused"
+    vm.patch("/vm", {"state": "Resumed"})
+    assert vm.state() == "Running"
+    with open(f"/proc/{vm.process.pid}/status") as file:
+        resident_kib = int(re.search(r"VmRSS:\s+(\d+) kB", file.read())[1])
+
+    vm.console.release()
+    vm.console.expect("all said\n")
+    numbers = [int(line) for line in vm.console.skipped.split() if line.isdigit()]
+    assert numbers == list(range(1, count + 1))  # none lost, none twice
+    # What was held back was held back in the guest.
+    with open(f"/proc/{vm.process.pid}/status") as file:
+        assert int(re.search(r"VmRSS:\s+(\d+) kB", file.read())[1]) <= resident_kib + 1024
+
+    # The end does not wait for a reader either.
+    vm.console.hold()
+    vm.send(f"seq {count}")
+    assert vm.state() == "Running"
+    helpers = vm.helpers()
+    vm.process.terminate()
+    assert vm.process.wait(squibvm.DEADLINE_S) == -signal.SIGTERM
+    vm.assert_gone(helpers)
+
+
+def test_standard_input_at_its_end_is_no_error(squib):
+    vm = squib("aarch64", stdin=subprocess.DEVNULL)
+    vm.put("/boot-source", squibvm.boot_source("aarch64"))
+    vm.start()
+    vm.console.expect("squib-guest# ")
+    assert vm.state() == "Running"
 
 
 @both

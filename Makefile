@@ -4,17 +4,29 @@
 BUILD  ?= build
 PREFIX ?= /usr/local
 MESON   = meson
+CONFIGURE = $(MESON) setup --buildtype=release --optimization=2 --prefix=$(PREFIX) -Dtests=disabled $(MESON_ARGS)
 
-.PHONY: all demo check bench install clean setup
+.PHONY: all lib demo check bench install clean
 
+# Two build directories: the program is small and quick to start with musl (without it glibc
+# serves), libsquib is for programs with the system's C library.
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
 
+lib: $(BUILD)-lib/build.ninja
+	@ninja -C $(BUILD)-lib
+
 $(BUILD)/build.ninja:
 	@scripts/setup-packages.sh build
-	@$(MESON) setup $(BUILD) --buildtype=release --optimization=2 --prefix=$(PREFIX) -Dtests=disabled >$(BUILD).log 2>&1 \
+	@CC=$$(command -v musl-gcc || echo cc) $(CONFIGURE) $(BUILD) -Dlibrary=false >$(BUILD).log 2>&1 \
 		|| { cat $(BUILD).log; exit 1; }
 	@rm -f $(BUILD).log
+
+$(BUILD)-lib/build.ninja:
+	@scripts/setup-packages.sh build
+	@$(CONFIGURE) $(BUILD)-lib -Dprogram=false >$(BUILD)-lib.log 2>&1 \
+		|| { cat $(BUILD)-lib.log; exit 1; }
+	@rm -f $(BUILD)-lib.log
 
 # A real Linux guest, configured and booted through the API socket.
 demo:
@@ -28,13 +40,17 @@ check:
 	@scripts/setup-packages.sh build guest check
 	@scripts/check.sh
 
-bench: all
+bench: all lib
 	@scripts/setup-packages.sh build guest bench
+	@guest/make-guest.sh x86_64 build/guest/x86_64
 	@tests/bench/run
 
 # FIRECRACKER_LINKS=1 adds a hard link under the name that clients of Firecracker look for.
-install: all
-	@DESTDIR=$(DESTDIR) $(MESON) install -C $(BUILD) --no-rebuild --quiet
+install: all lib
+	@for dir in $(BUILD) $(BUILD)-lib; do \
+		$(MESON) configure $$dir -Dprefix=$(PREFIX) && \
+		DESTDIR=$(DESTDIR) $(MESON) install -C $$dir --quiet || exit 1; \
+	done
 ifneq ($(FIRECRACKER_LINKS),)
 	@ln -f $(DESTDIR)$(PREFIX)/bin/squib $(DESTDIR)$(PREFIX)/bin/firecracker
 endif

@@ -21,6 +21,7 @@ packages() {
 	build		pkg-config				how meson finds libraries
 	build		zlib1g-dev				gzip compressed kernels
 	build		libzstd-dev				zstd compressed kernels
+	build		musl-tools				C library of the program
 	build		scdoc					manual pages
 
 	guest		qemu-system-x86				CPU, RAM and interrupts of x86_64 guests without KVM
@@ -38,6 +39,7 @@ packages() {
 	check		clang					second compiler, sanitizers, fuzzers
 	check		libclang-rt-14-dev			run time of the sanitizers and libFuzzer
 	check		libcmocka-dev				unit tests
+	check		g++					the headers in C++
 	check		python3-pytest				whole-process tests
 	check		python3-requests			client stack: Python
 	check		python3-requests-unixsocket		client stack: Python over a Unix socket

@@ -259,7 +259,7 @@ struct squib_property {
 struct squib_metrics {		/* PUT /metrics */
 	const char *metrics_path;
 	bool emit_id;
-	const struct squib_property *properties;	/* in document order */
+	const struct squib_property *properties;	/* sorted by name */
 	size_t property_count;
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/metrics.h"
 #include "config/decode.h"
+#include "json/debug_text.h"
 
 static const char *const method_words[] = {
 	[HTTP_GET] = "Get",
@@ -13,40 +14,6 @@ static const char *const method_words[] = {
 	[HTTP_PATCH] = "Patch",
 	[HTTP_DELETE] = "Delete",
 };
-
-/* Escaped as Rust's Debug does for the ASCII range; other text stays as it is. */
-static void add_debug(struct buf *out, const char *s, size_t len)
-{
-	buf_addc(out, '"');
-	for (size_t i = 0; i < len; i++) {
-		unsigned char c = (unsigned char)s[i];
-
-		switch (c) {
-		case '"':
-		case '\\':
-			buf_add(out, (char[]){ '\\', (char)c }, 2);
-			break;
-		case '\n':
-			buf_adds(out, "\\n");
-			break;
-		case '\r':
-			buf_adds(out, "\\r");
-			break;
-		case '\t':
-			buf_adds(out, "\\t");
-			break;
-		case '\0':
-			buf_adds(out, "\\0");
-			break;
-		default:
-			if (c < 0x20 || c == 0x7f)
-				buf_addf(out, "\\u{%x}", c);
-			else
-				buf_addc(out, (char)c);
-		}
-	}
-	buf_addc(out, '"');
-}
 
 /* Metadata must not be in the log, by whatever spelling of the path it came. */
 static bool is_mmds(const char *uri, size_t len)
@@ -58,47 +25,89 @@ static bool is_mmds(const char *uri, size_t len)
 	return len >= 4 && memcmp(uri, "mmds", 4) == 0 && (len == 4 || uri[4] == '/');
 }
 
+static bool uri_is(const struct http_request *request, const char *uri)
+{
+	return request->uri_len == strlen(uri) && memcmp(request->uri, uri, request->uri_len) == 0;
+}
+
 /*
  * "/mmds/config" is shown upstream; its body holds no metadata. Of all the other paths below /mmds
  * none is.
  */
 static bool body_is_shown(const struct http_request *request)
 {
-	static const char config[] = "/mmds/config";
+	return uri_is(request, "/mmds/config") || !is_mmds(request->uri, request->uri_len);
+}
 
-	if (request->uri_len == sizeof(config) - 1 &&
-	    memcmp(request->uri, config, sizeof(config) - 1) == 0)
-		return true;
-	return !is_mmds(request->uri, request->uri_len);
+/* Text for "%.*s", between quotes of its own or of the log line's. */
+struct quoted_text {
+	const char *s;
+	int len;
+	const char *quote;
+};
+
+static bool is_plain(const char *s, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (s[i] < ' ' || s[i] > '~' || s[i] == '"' || s[i] == '\\')
+			return false;
+	return true;
+}
+
+/* The URI as it is logged. Nothing is allocated for a plain one, as every valid one is. */
+static struct quoted_text uri_text(const struct http_request *request, struct buf *buf)
+{
+	if (is_plain(request->uri, request->uri_len))
+		return (struct quoted_text){ request->uri, (int)request->uri_len, "\"" };
+	debug_text_add(buf, request->uri, request->uri_len);
+	return (struct quoted_text){ buf->data, (int)buf->len, "" };
+}
+
+static void add_body_text(struct buf *buf, const struct http_request *request)
+{
+	static const char no_text[] = "inconvertible to UTF-8";
+	const char *s = request->body, *end = s + request->body_len;
+	unsigned int code_point;
+
+	while (s < end) {
+		size_t len = utf8_decode(s, (size_t)(end - s), &code_point);
+
+		if (len == 0) {
+			debug_text_add(buf, no_text, sizeof(no_text) - 1);
+			return;
+		}
+		s += len;
+	}
+	debug_text_add(buf, request->body, request->body_len);
 }
 
 static void log_request(struct squib_controller *c, const struct http_request *request)
 {
-	static const char cpu_config[] = "/cpu-config";
 	CLEANUP(buf_done) struct buf body = BUF_INIT;
+	CLEANUP(buf_done) struct buf escaped = BUF_INIT;
 	const char *word = method_words[request->method];
-	int uri_len = (int)request->uri_len;
+	struct quoted_text uri;
 
 	if (controller_options(c)->log == NULL)
 		return;
+	uri = uri_text(request, &escaped);
 	if (request->body_len == 0 || !body_is_shown(request)) {
-		api_log(c, INFO, "The API server received a %s request on \"%.*s\".", word, uri_len,
-			request->uri);
+		api_log(c, INFO, "The API server received a %s request on %s%.*s%s.", word,
+			uri.quote, uri.len, uri.s, uri.quote);
 		return;
 	}
-	add_debug(&body, request->body, request->body_len);
+	add_body_text(&body, request);
 	if (buf_str(&body) == NULL)
 		return;
-	if (request->uri_len == sizeof(cpu_config) - 1 &&
-	    memcmp(request->uri, cpu_config, sizeof(cpu_config) - 1) == 0) {
+	if (uri_is(request, "/cpu-config")) {
 		api_log(c, INFO, "The API server received a %s request on \"/cpu-config\". To view "
 			"the CPU template received by the API, configure log-level to DEBUG.", word);
 		api_log(c, DEBUG, "The API server received a %s request on \"/cpu-config\" with "
 			"body %s.", word, body.data);
 		return;
 	}
-	api_log(c, INFO, "The API server received a %s request on \"%.*s\" with body %s.", word,
-		uri_len, request->uri, body.data);
+	api_log(c, INFO, "The API server received a %s request on %s%.*s%s with body %s.", word,
+		uri.quote, uri.len, uri.s, uri.quote, body.data);
 }
 
 void request_log_outcome(struct squib_controller *c, int status, const char *fault,

@@ -547,7 +547,7 @@ static void listener_ready(struct loop_source *source, uint32_t events)
 		if (errno == EINTR || errno == ECONNABORTED)
 			continue;
 		api_log(server->controller, ERROR, "API Server error on retrieving incoming "
-			"request: %s", strerrordesc_np(errno));
+			"request: %s", os_error_words(errno));
 		/* out of descriptors or memory: the listener would be ready for ever */
 		server->accept_again_ns = clock_ns() + ACCEPT_RETRY_NS;
 		loop_modify(server->loop, source, 0);
@@ -796,7 +796,7 @@ static void *serve(void *arg)
 
 		if (r < 0) {
 			api_log(server->controller, ERROR, "API Server error on retrieving "
-				"incoming request: %s", strerrordesc_np(-r));
+				"incoming request: %s", os_error_words(-r));
 			break;
 		}
 	}

@@ -41,7 +41,8 @@ void fault_done(struct fault *fault)
 	fault->error = 0;
 }
 
-const char *os_error(int error, char text[OS_ERROR_MAX])
+#ifdef __GLIBC__
+const char *os_error_words(int error)
 {
 	static const struct { int error; const char *text; } musl[] = {
 		{ ENOMEM, "Out of memory" },
@@ -60,15 +61,25 @@ const char *os_error(int error, char text[OS_ERROR_MAX])
 		{ ENFILE, "Too many open files in system" },
 		{ EAGAIN, "Resource temporarily unavailable" },
 	};
-	const char *words = NULL;
+	const char *words;
 
-	if (error < 0)
-		error = -error;
 	for (size_t i = 0; i < ARRAY_SIZE(musl); i++)
 		if (musl[i].error == error)
-			words = musl[i].text;
-	if (words == NULL)
-		words = strerrordesc_np(error);
-	snprintf(text, OS_ERROR_MAX, "%s (os error %d)", words ? words : "Unknown error", error);
+			return musl[i].text;
+	words = strerrordesc_np(error);
+	return words != NULL ? words : "Unknown error";
+}
+#else
+const char *os_error_words(int error)
+{
+	return strerror(error);	/* musl's are constants */
+}
+#endif
+
+const char *os_error(int error, char text[OS_ERROR_MAX])
+{
+	if (error < 0)
+		error = -error;
+	snprintf(text, OS_ERROR_MAX, "%s (os error %d)", os_error_words(error), error);
 	return text;
 }

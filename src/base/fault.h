@@ -28,6 +28,9 @@ const char *fault_text(struct fault *fault);
 void fault_done(struct fault *fault);
 static inline void fault_done_p(struct fault *fault) { fault_done(fault); }
 
+/** os_error_words() - the words of an errno, musl's where they differ; never freed, any thread */
+const char *os_error_words(int error);
+
 #define OS_ERROR_MAX 128
 
 /**

@@ -320,7 +320,7 @@ static void start_server(struct program *program)
 	if (r == 0)
 		return;
 	program->failed = true;
-	end_with_error(program->log, EXIT_CODE_ERROR, strerrordesc_np(-r), "Internal");
+	end_with_error(program->log, EXIT_CODE_ERROR, os_error_words(-r), "Internal");
 	vmm_stop(program->vmm, EXIT_CODE_ERROR);
 }
 
@@ -443,7 +443,7 @@ static int report_bind_error(struct program *program, int r)
 		fault_set(&error, r, "RunWithApiError error: Failed to bind and run the HTTP "
 			  "server: IO error: %s", os_error(r, os));
 		fault_set(&debug, r, "RunWithApi(FailedToBindAndRunHttpServer(IOError(Os { code: "
-			  "%d, message: \"%s\" })))", -r, strerrordesc_np(-r));
+			  "%d, message: \"%s\" })))", -r, os_error_words(-r));
 	}
 	code = end_with_error(program->log, EXIT_CODE_ERROR, fault_text(&error),
 			      fault_text(&debug));
@@ -530,7 +530,7 @@ static int make_parts(struct program *program)
 		r = make_vmm(program);
 	if (r == 0)
 		return make_server(program);
-	return end_with_error(program->log, EXIT_CODE_ERROR, strerrordesc_np(-r), "Internal");
+	return end_with_error(program->log, EXIT_CODE_ERROR, os_error_words(-r), "Internal");
 }
 
 /* The machine ended badly; why is in the log already. */
@@ -550,7 +550,7 @@ static int serve(struct program *program)
 	int code, r = start_replay(program);
 
 	if (r < 0)
-		return end_with_error(program->log, EXIT_CODE_ERROR, strerrordesc_np(-r),
+		return end_with_error(program->log, EXIT_CODE_ERROR, os_error_words(-r),
 				      "Internal");
 	if (!program->replaying)
 		start_server(program);

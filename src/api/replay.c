@@ -6,14 +6,13 @@
 #include <squib/replay.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "api/controller_internal.h"
-#include "base/fd.h"
+#include "base/file.h"
 #include "base/loop.h"
 #include "config/decode.h"
 
@@ -148,24 +147,6 @@ static int check_metadata(struct replay *replay, const char *json, size_t len)
 					    "provided not valid json");
 }
 
-static int read_file(const char *path, struct buf *out)
-{
-	CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	for (;;) {
-		char *room = buf_reserve(out, 4096);
-		ssize_t n = room != NULL ? read(fd, room, 4096) : -1;
-
-		if (n < 0)
-			return room == NULL ? -ENOMEM : -errno;
-		if (n == 0)
-			return 0;
-		out->len += (size_t)n;
-	}
-}
-
 /* "cpu-config" as a path: the file holds what PUT /cpu-config takes. */
 static int load_cpu_config(struct replay *replay, struct config_file *file)
 {
@@ -176,7 +157,7 @@ static int load_cpu_config(struct replay *replay, struct config_file *file)
 
 	if (file->cpu_config_path == NULL)
 		return 0;
-	r = read_file(file->cpu_config_path, &json);
+	r = file_read(file->cpu_config_path, &json);
 	if (r < 0)
 		return fault_set(replay->fault, -EINVAL, "File operation error: %s",
 				 os_error(r, error));

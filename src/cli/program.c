@@ -23,6 +23,7 @@
 
 #include "api/controller_internal.h"
 #include "base/fd.h"
+#include "base/file.h"
 #include "cli/describe.h"
 #include "cli/openapi.h"
 #include "cli/signals.h"
@@ -148,25 +149,6 @@ static int open_metrics(struct program *program)
 			      fault_text(&debug));
 }
 
-static int read_file(const char *path, struct buf *out)
-{
-	CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	for (;;) {
-		char *room = buf_reserve(out, 65536);
-		ssize_t n;
-
-		if (room == NULL)
-			return -ENOMEM;
-		n = read(fd, room, 65536);
-		if (n <= 0)
-			return n < 0 ? -errno : 0;
-		out->len += (size_t)n;
-	}
-}
-
 /* Where upstream panics, the message is the same and the code 1. */
 static int read_inputs(struct program *program)
 {
@@ -175,10 +157,10 @@ static int read_inputs(struct program *program)
 	const struct squib_args *args = program->args;
 
 	program->has_config = args->config_file != NULL;
-	if (program->has_config && read_file(args->config_file, &program->config) < 0)
+	if (program->has_config && file_read(args->config_file, &program->config) < 0)
 		return end_with_error(program->log, EXIT_CODE_ERROR, config_fault, config_fault);
 	program->has_metadata = args->metadata != NULL;
-	if (program->has_metadata && read_file(args->metadata, &program->metadata) < 0)
+	if (program->has_metadata && file_read(args->metadata, &program->metadata) < 0)
 		return end_with_error(program->log, EXIT_CODE_ERROR, metadata_fault,
 				      metadata_fault);
 	return 0;

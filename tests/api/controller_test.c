@@ -162,6 +162,28 @@ static void a_full_queue_holds_clients_until_there_is_room(void **state)
 	stub_stop(&stub);
 }
 
+static void clients_behind_an_expired_action_have_deadlines_of_their_own(void **state)
+{
+	struct squib_controller_options options = stub_options();
+	struct stub stub;
+	int fds[4];
+
+	(void)state;
+	options.timeouts.config_ms = 100;
+	stub_start(&stub, &options, NULL);
+	for (size_t i = 0; i < 4; i++) {
+		fds[i] = stub_connect(&stub);
+		stub_send(fds[i], PUT_ENTROPY);
+	}
+	for (size_t i = 0; i < 4; i++) {
+		expect(fds[i], 504, "timed out");
+		close(fds[i]);
+	}
+	for (size_t i = 0; i < 4; i++)	/* none was lost from the queue */
+		squib_action_succeed(take(&stub, SQUIB_PUT_ENTROPY));
+	stub_stop(&stub);
+}
+
 static void a_monitor_that_is_gone_is_a_500_for_changes_only(void **state)
 {
 	struct squib_controller_options options = stub_options();
@@ -570,6 +592,7 @@ int main(void)
 		cmocka_unit_test(a_late_answer_reaches_the_mirror_and_nobody_else),
 		cmocka_unit_test(reads_are_answered_while_an_action_is_pending),
 		cmocka_unit_test(a_full_queue_holds_clients_until_there_is_room),
+		cmocka_unit_test(clients_behind_an_expired_action_have_deadlines_of_their_own),
 		cmocka_unit_test(a_monitor_that_is_gone_is_a_500_for_changes_only),
 		cmocka_unit_test(a_dropped_connection_takes_its_waiting_request_along),
 		cmocka_unit_test(an_action_outlives_its_controller),

@@ -53,7 +53,9 @@ struct squib_action {
 	enum squib_phase phase_before;		/* to go back to when it fails */
 	struct waiter *waiter;			/* NULL: nobody waits (any more) */
 	struct outcome outcome;
-	struct squib_action *next;		/* in the submitted list or a waiter's own list */
+	struct squib_action *next;		/* in the submitted list, then in the queue */
+	struct squib_action *ended_next;	/* the waiter's, from done() on: an expired action is
+						 * still in the queue then */
 };
 
 /**

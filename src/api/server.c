@@ -102,7 +102,7 @@ static void action_done(struct waiter *waiter, struct squib_action *action)
 	struct squib_server *server = container_of(waiter, struct squib_server, waiter);
 
 	pthread_mutex_lock(&server->lock);
-	action->next = server->ended;
+	action->ended_next = server->ended;
 	server->ended = action;
 	pthread_mutex_unlock(&server->lock);
 	wake(server);
@@ -617,7 +617,7 @@ static void take_ended(struct squib_server *server)
 	server->ended = NULL;
 	pthread_mutex_unlock(&server->lock);
 	while (action != NULL) {
-		struct squib_action *next = action->next;
+		struct squib_action *next = action->ended_next;
 
 		action_ended(server, action);
 		action = next;

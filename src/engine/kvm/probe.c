@@ -296,7 +296,7 @@ static int setup_registers(struct test *test, bool xsave)
 static int setup(struct test *test)
 {
 	struct kvm_userspace_memory_region region = { .memory_size = GUEST_BYTES };
-	bool xsave;
+	bool xsave = false;
 	int size, r;
 
 	test->vm_fd = ioctl(test->kvm_fd, KVM_CREATE_VM, 0);

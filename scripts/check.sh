@@ -89,6 +89,8 @@ part_unit() {
 part_api() {
 	say "the contract as a table"
 	run api tests/api/run --binary build-asan/squib
+	make --no-print-directory >"$logs/release.log" 2>&1 || cat "$logs/release.log"
+	run api-release tests/api/run --binary build/squib
 }
 
 part_hostile() {
@@ -106,6 +108,8 @@ part_tsan() {
 
 part_clients() {
 	say "real clients"
+	run differential bash -c 'node tests/clients/http_differential.mjs && echo "1 passed, 0 failed" ||
+		{ echo "0 passed, 1 failed"; exit 1; }'
 	SQUIB=$PWD/build-asan/squib run clients $python -m pytest -q -rs tests/clients
 }
 

@@ -44,6 +44,8 @@ struct squib_server;
  * Clients can connect when this returns 0; they are answered once the server is dispatched or
  * started.
  *
+ * A controller has one server at a time: -EBUSY for a second.
+ *
  * Return: 0 and *@ret_server, or a negative errno of what failed.
  */
 SQUIB_EXPORT int squib_server_new(struct squib_controller *controller,

@@ -586,11 +586,17 @@ uint64_t controller_expire(struct squib_controller *c, uint64_t now_ns)
 	return next;
 }
 
-void controller_set_deadline_waker(struct squib_controller *c, struct deadline_waker *waker)
+int controller_set_deadline_waker(struct squib_controller *c, struct deadline_waker *waker)
 {
+	int r = 0;
+
 	pthread_mutex_lock(&c->lock);
-	c->waker = waker;
+	if (waker != NULL && c->waker != NULL)
+		r = -EBUSY;
+	else
+		c->waker = waker;
 	pthread_mutex_unlock(&c->lock);
+	return r;
 }
 
 void controller_hold(struct squib_controller *c, bool hold)

@@ -91,13 +91,15 @@ uint64_t controller_expire(struct squib_controller *controller, uint64_t now_ns)
 /**
  * controller_set_deadline_waker() - who watches the deadlines
  *
+ * A controller has one watcher at most, and so one server: -EBUSY when there is another.
+ *
  * wake() is called, locked, from any thread, when an action got a deadline. NULL: nobody watches.
  */
 struct deadline_waker {
 	void (*wake)(struct deadline_waker *waker, uint64_t deadline_ns);
 };
-void controller_set_deadline_waker(struct squib_controller *controller,
-				   struct deadline_waker *waker);
+int controller_set_deadline_waker(struct squib_controller *controller,
+				  struct deadline_waker *waker);
 
 /**
  * controller_hold() - while held, only actions of a replay get their turn

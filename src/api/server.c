@@ -81,6 +81,7 @@ struct squib_server {
 	bool any_again;
 	bool stop;			/* under lock */
 	bool threaded;
+	bool watches_deadlines;
 	pthread_t thread;
 	pthread_mutex_t lock;
 	struct squib_action *ended;	/* under lock; newest first */
@@ -765,12 +766,15 @@ int squib_server_new(struct squib_controller *controller,
 	if (r == 0)
 		r = watch_wake(server);
 	if (r == 0)
+		r = controller_set_deadline_waker(controller, &server->deadline_waker);
+	if (r == 0) {
+		server->watches_deadlines = true;
 		r = listen_on(server, options);
+	}
 	if (r < 0) {
 		squib_server_free(server);
 		return r;
 	}
-	controller_set_deadline_waker(controller, &server->deadline_waker);
 	*ret_server = server;
 	return 0;
 }
@@ -833,7 +837,7 @@ void squib_server_free(struct squib_server *server)
 		wake(server);
 		pthread_join(server->thread, NULL);
 	}
-	if (server->listener.fd >= 0)
+	if (server->watches_deadlines)
 		controller_set_deadline_waker(server->controller, NULL);
 	take_ended(server);	/* answers that are there still go out */
 	for (size_t i = 0; i < SLOTS; i++)

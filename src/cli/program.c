@@ -487,9 +487,6 @@ static int make_vmm(struct program *program)
 		.instance_id = args->id,
 		.boot_timer = args->boot_timer,
 		.pci = args->enable_pci,
-		.start_time_us = args->start_time_us.given ? args->start_time_us.value
-							   : clock_us(CLOCK_MONOTONIC),
-		.start_cpu_us = args->start_time_cpu_us.given ? args->start_time_cpu_us.value : 0,
 		.console_in = STDIN_FILENO,
 		.console_out = STDOUT_FILENO,
 	};

@@ -48,8 +48,8 @@ static uint64_t cpu_time_us(void)
 static void boot_timer(struct engine_listener *listener)
 {
 	struct vmm *vmm = container_of(listener, struct vmm, engine_listener);
-	uint64_t us = clock_ns() / 1000 - vmm->params.start_time_us;
-	uint64_t cpu_us = cpu_time_us() - vmm->params.start_cpu_us;
+	uint64_t us = clock_ns() / 1000 - vmm->start_us;
+	uint64_t cpu_us = cpu_time_us() - vmm->start_cpu_us;
 
 	log_info(vmm->params.log, "Guest-boot-time = %6ju us %ju ms, %6ju CPU us %ju CPU ms",
 		 (uintmax_t)us, (uintmax_t)us / 1000, (uintmax_t)cpu_us, (uintmax_t)cpu_us / 1000);
@@ -153,6 +153,8 @@ int vmm_start(struct vmm *vmm, struct squib_action *action, struct fault *fault)
 	struct engine *engine = NULL;
 	int r;
 
+	vmm->start_us = clock_ns() / 1000;
+	vmm->start_cpu_us = cpu_time_us();
 	r = check_pmem_files(machine, fault);
 	if (r < 0)
 		return r;

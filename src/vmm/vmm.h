@@ -25,8 +25,6 @@ struct vmm_params {
 	const char *instance_id;
 	bool boot_timer;
 	bool pci;			/* asked for; an engine may have none */
-	uint64_t start_time_us;		/* of the process, CLOCK_MONOTONIC; for the boot timer */
-	uint64_t start_cpu_us;		/* CPU time at that moment */
 	int console_in, console_out;	/* the guest's serial port; not closed */
 	/* All must outlive the monitor. */
 };

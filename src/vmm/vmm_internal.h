@@ -26,6 +26,7 @@ struct vmm {
 	const struct squib_machine *machine;
 	struct attached devices;
 	bool paused;
+	uint64_t start_us, start_cpu_us;	/* when InstanceStart came, for the boot timer */
 	struct squib_balloon balloon;		/* as now; valid if machine->balloon is set */
 };
 

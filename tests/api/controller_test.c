@@ -556,6 +556,7 @@ static void an_existing_socket_is_treated_as_told(void **state)
 {
 	struct squib_controller_options options = stub_options();
 	struct squib_server_options server_options = SQUIB_SERVER_OPTIONS_INIT;
+	struct squib_controller *other;
 	struct squib_server *server = NULL;
 	struct stat st;
 	struct stub stub;
@@ -567,9 +568,12 @@ static void an_existing_socket_is_treated_as_told(void **state)
 	assert_int_equal(st.st_mode & 0777, 0600);
 	server_options.socket_path = stub.socket_path;
 	server_options.existing_socket = SQUIB_SOCKET_FAIL;
-	assert_int_equal(squib_server_new(stub.controller, &server_options, &server), -EADDRINUSE);
+	assert_int_equal(squib_server_new(stub.controller, &server_options, &server), -EBUSY);
+	assert_int_equal(squib_controller_new(&options, &other), 0);
+	assert_int_equal(squib_server_new(other, &server_options, &server), -EADDRINUSE);
 	server_options.existing_socket = SQUIB_SOCKET_REPLACE_STALE;	/* somebody answers */
-	assert_int_equal(squib_server_new(stub.controller, &server_options, &server), -EADDRINUSE);
+	assert_int_equal(squib_server_new(other, &server_options, &server), -EADDRINUSE);
+	squib_controller_free(other);
 	fd = stub_connect(&stub);
 	ask(fd, GET("/"), 200, "");
 	close(fd);

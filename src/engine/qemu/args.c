@@ -81,8 +81,19 @@ static void add_memory(struct args *args, const struct squib_machine_config *con
 	add(args, "-m");
 	add(args, "%lluM", mib);
 	add(args, "-object");
-	add(args, "memory-backend-memfd,id=ram,size=%lluM,share=on%s", mib,
-	    config->huge_pages == SQUIB_HUGE_PAGES_2M ? ",hugetlb=on,hugetlbsize=2M" : "");
+	switch (config->huge_pages) {
+	case SQUIB_HUGE_PAGES_2M:
+		add(args, "memory-backend-memfd,id=ram,size=%lluM,share=on,hugetlb=on,"
+			  "hugetlbsize=2M", mib);
+		break;
+	case SQUIB_HUGE_PAGES_TRANSPARENT:
+		/* QEMU advises huge pages for anonymous memory; a memfd's are the host's setting */
+		add(args, "memory-backend-ram,id=ram,size=%lluM", mib);
+		break;
+	case SQUIB_HUGE_PAGES_NONE:
+		add(args, "memory-backend-memfd,id=ram,size=%lluM,share=on", mib);
+		break;
+	}
 }
 
 static void add_cpus(struct args *args, const struct squib_machine_config *config)

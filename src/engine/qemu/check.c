@@ -29,6 +29,14 @@ static int refuse_limit(struct fault *fault, const char *what, const char *kind,
 	return refuse(fault, text, kind, id);
 }
 
+/* "{}" is a configuration too. */
+static bool changes_anything(const struct squib_cpu_config *config)
+{
+	return config->kvm_capability_count + config->cpuid_modifier_count +
+	       config->msr_modifier_count + config->vcpu_feature_count +
+	       config->reg_modifier_count > 0;
+}
+
 static int check_cpu(const struct squib_machine *machine, struct fault *fault)
 {
 	static const char *const names[] = {
@@ -39,7 +47,7 @@ static int check_cpu(const struct squib_machine *machine, struct fault *fault)
 	};
 	const struct squib_machine_config *config = &machine->config;
 
-	if (machine->cpu_config != NULL)
+	if (machine->cpu_config != NULL && changes_anything(machine->cpu_config))
 		return refuse(fault, "custom CPU configurations", NULL, NULL);
 	if (config->has_cpu_template && config->cpu_template != SQUIB_CPU_TEMPLATE_NONE)
 		return refuse(fault, "CPU templates", "template", names[config->cpu_template]);

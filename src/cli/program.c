@@ -460,10 +460,11 @@ static int make_server(struct program *program)
 static void ending(struct signals_listener *listener, int signal)
 {
 	struct program *program = container_of(listener, struct program, signals_listener);
+	struct vmm *vmm = program->vmm;
 
 	(void)signal;
-	vmm_free(program->vmm);		/* stops the engine, restores the terminal */
-	program->vmm = NULL;
+	program->vmm = NULL;	/* first: crashing() looks at it */
+	vmm_free(vmm);		/* stops the engine, restores the terminal */
 }
 
 static void crashing(struct signals_listener *listener)

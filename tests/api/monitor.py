@@ -26,8 +26,8 @@ class UnixHTTPConnection(http.client.HTTPConnection):
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
         self.sock.connect(self.socket_path)
+        self.sock.settimeout(self.timeout)
 
 
 class Monitor:
@@ -62,9 +62,10 @@ class Monitor:
             return False
 
     def connect(self):
+        """A plain connection. Waits for its turn when many come at once."""
         client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        client.settimeout(HANG_S)
         client.connect(self.socket_path)
+        client.settimeout(HANG_S)
         return client
 
     def ask(self, method, path, body=None):

@@ -181,6 +181,8 @@ void process_reap(struct process *process, int *ret_status)
 	siginfo_t info = { 0 };
 	int r;
 
+	/* While it is not waited for, its number, which is the group's, belongs to nobody else. */
+	kill(-process->pid, SIGKILL);
 	do {
 		r = waitid(P_PID, (id_t)process->pid, &info, WEXITED);
 	} while (r < 0 && errno == EINTR);

@@ -39,7 +39,12 @@ struct process {
 int process_spawn(char *const argv[], const int *fds, size_t fd_count, int error_fd,
 		  struct process *ret_process);
 
-/** process_kill() - SIGKILL and reap; nothing is left when it returns. Nothing if there is none */
+/**
+ * process_kill() - SIGKILL and reap; nothing is left when it returns. Nothing if there is none
+ *
+ * Here and in process_reap(), processes it started and left in its group are killed too: the
+ * program may be a script around the one that is meant.
+ */
 void process_kill(struct process *process);
 
 /**

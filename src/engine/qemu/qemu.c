@@ -53,6 +53,8 @@
 #define AARCH64_EARLYCON "pl011,mmio32,0x09000000"
 #define AARCH64_CONSOLE	 "ttyAMA0"
 
+#define FINISH_ROUNDS 64	/* of QMP_LINE_MAX; a socket holds far less */
+
 #define BOOT_TIMER_WRITE "Invalid write at addr 0xD0000000,"
 
 enum state { STATE_IDLE, STATE_UP, STATE_CLOSING, STATE_DRAINING, STATE_ENDED };
@@ -307,7 +309,8 @@ static void reap(struct qemu_engine *qemu)
 	loop_remove(qemu->params.loop, &qemu->process_source);
 	process_reap(&qemu->process, &qemu->status);
 	qemu->process_source.fd = -1;
-	while (qemu->qmp.fd >= 0 && receive_qmp(qemu) > 0)
+	/* Bounded: a process that QEMU started and let go may still be sending. */
+	for (int i = 0; i < FINISH_ROUNDS && qemu->qmp.fd >= 0 && receive_qmp(qemu) > 0; i++)
 		;
 	close_qmp(qemu);
 	lines_finish(&qemu->words);

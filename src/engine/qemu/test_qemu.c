@@ -124,6 +124,21 @@ static void fake_up(int qmp, int serial, const char *mode)
 			 "\"reason\": \"host-signal\"}}\n");
 		_exit(0);
 	}
+	if (strncmp(mode, "forks", 5) == 0) {
+		pid_t child = fork();
+
+		while (child == 0) {
+			if (strcmp(mode, "forks-noisy") == 0)
+				fake_say(qmp, "{\"event\": \"NOISE\"}\r\n");
+			else
+				pause();
+		}
+		fake_write(serial, (const char *)&child, sizeof(child));
+		if (strcmp(mode, "forks") != 0) {
+			fake_say(qmp, ended);
+			_exit(0);
+		}
+	}
 	if (strcmp(mode, "echo") == 0)
 		while ((len = read(serial, block, sizeof(block))) > 0)
 			fake_write(serial, block, (size_t)len);
@@ -320,6 +335,35 @@ static void a_start_that_fails_tells_why_and_leaves_nothing(void **state)
 	assert_int_equal(engine_qemu.pause(f->engine, &f->fault), 0);
 	assert_int_equal(engine_qemu.resume(f->engine, &f->fault), 0);
 	assert_int_equal(engine_qemu.send_ctrl_alt_del(f->engine, &f->fault), 0);
+}
+
+static void what_it_started_ends_with_it(void **state)
+{
+	static const char *const modes[] = { "forks", "forks-ends", "forks-noisy" };
+	struct fixture *f = *state;
+	struct engine_params params = { .arch = SQUIB_ARCH_X86_64, .instance_id = "test-vm",
+					.loop = f->loop, .metrics = f->metrics,
+					.listener = &f->listener };
+
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+		pid_t child;
+		int status;
+
+		f->got_len = 0;
+		f->ended = 0;
+		assert_int_equal(start(f, modes[i]), 0);
+		while (f->got_len < sizeof(child))
+			loop_run_once(f->loop, 10);
+		memcpy(&child, f->got, sizeof(child));
+		if (strcmp(modes[i], "forks") != 0)
+			run_until_ended(f);
+		engine_qemu.destroy(f->engine);
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		assert_int_equal(engine_qemu.create(&params, &f->engine, &f->fault), 0);
+	}
+	prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 
 static void what_cannot_be_run_is_said(void **state)
@@ -537,7 +581,7 @@ static void what_cannot_be_given_is_refused_by_name(void **state)
 	static const struct squib_vsock vsock = { .guest_cid = 3 };
 	static const struct squib_balloon balloon = { .amount_mib = 1 };
 	static const struct squib_memory_hotplug hotplug = { .total_size_mib = 128 };
-	static const struct squib_cpu_config cpu_config = { 0 };
+	static const struct squib_cpu_config cpu_config = { .kvm_capability_count = 1 };
 	static const struct squib_entropy entropy = { .rate_limiter = &ops_limiter };
 	static const struct squib_entropy plain_entropy = { 0 };
 	const struct squib_drive *const socket_drives[] = { &socket_drive };
@@ -660,6 +704,7 @@ int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
 		CASE(a_start_that_fails_tells_why_and_leaves_nothing),
+		CASE(what_it_started_ends_with_it),
 		CASE(what_cannot_be_run_is_said),
 		CASE(a_noisy_start_does_not_hang),
 		CASE(bad_memory_and_kernels_are_refused_before_anything_starts),

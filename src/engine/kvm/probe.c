@@ -58,6 +58,7 @@
 #define MAILBOX		0xc000
 #define STACK		0xf000
 #define VECTORS		32
+#define CPUID_ENTRIES	128
 
 #define PORT_OK		0xf1
 #define PORT_EXCEPTION	0xf2
@@ -198,10 +199,9 @@ struct test {
 	int kvm_fd, vm_fd, vcpu_fd;
 	uint8_t *memory;
 	struct kvm_run *run;
-	struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entries[128];
-	} cpuid;
+	/* a struct kvm_cpuid2 with its entries behind it */
+	_Alignas(struct kvm_cpuid2) uint8_t
+		cpuid[sizeof(struct kvm_cpuid2) + CPUID_ENTRIES * sizeof(struct kvm_cpuid_entry2)];
 };
 
 static volatile struct mailbox *mailbox_of(struct test *test)
@@ -251,16 +251,17 @@ static void fill_memory(struct test *test)
 
 static int setup_cpuid(struct test *test, bool *ret_xsave)
 {
+	struct kvm_cpuid2 *cpuid = (struct kvm_cpuid2 *)test->cpuid;
 	volatile struct mailbox *mailbox = mailbox_of(test);
 	uint32_t features = 0;
 
-	test->cpuid.head.nent = sizeof(test->cpuid.entries) / sizeof(test->cpuid.entries[0]);
-	if (ioctl(test->kvm_fd, KVM_GET_SUPPORTED_CPUID, &test->cpuid) < 0 ||
-	    ioctl(test->vcpu_fd, KVM_SET_CPUID2, &test->cpuid) < 0)
+	cpuid->nent = CPUID_ENTRIES;
+	if (ioctl(test->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) < 0 ||
+	    ioctl(test->vcpu_fd, KVM_SET_CPUID2, cpuid) < 0)
 		return -errno;
-	for (uint32_t i = 0; i < test->cpuid.head.nent; i++)
-		if (test->cpuid.entries[i].function == 1)
-			features = test->cpuid.entries[i].ecx;
+	for (uint32_t i = 0; i < cpuid->nent && i < CPUID_ENTRIES; i++)
+		if (cpuid->entries[i].function == 1)
+			features = cpuid->entries[i].ecx;
 	/* Linux needs cmpxchg16b on every 64-bit host made since 2006: try it, announced or not. */
 	mailbox->has_cmpxchg16b = 1;
 	mailbox->has_xsave = (features & bit_XSAVE) != 0;
@@ -284,7 +285,8 @@ static int setup_registers(struct test *test, bool xsave)
 	sregs.gdt = (struct kvm_dtable){ .base = GDT, .limit = 23 };
 	sregs.idt = (struct kvm_dtable){ .base = IDT, .limit = VECTORS * 16 - 1 };
 	sregs.cr3 = PML4;
-	sregs.cr4 = 1u << 5 | 1u << 9 | 1u << 10 | (xsave ? 1u << 18 : 0); /* PAE OSFXSR OSXMMEXCPT OSXSAVE */
+	/* PAE, OSFXSR, OSXMMEXCPT, OSXSAVE */
+	sregs.cr4 = 1u << 5 | 1u << 9 | 1u << 10 | (xsave ? 1u << 18 : 0);
 	sregs.cr0 = 0x80050033;		/* PG AM WP NE ET MP PE */
 	sregs.efer = 0x500;		/* LMA LME */
 	if (ioctl(test->vcpu_fd, KVM_SET_SREGS, &sregs) < 0 ||

@@ -382,7 +382,8 @@ const RULES = [
 		(d.ourError === "Invalid request." && values(d, "accept-encoding").some((v) => !v.trim()))) },
 	{ name: "Transfer-Encoding other than chunked: ignored as upstream does; Node refuses what it cannot frame",
 	  when: (d) => weWentOn(d) &&
-		["HPE_INVALID_TRANSFER_ENCODING", "HPE_INVALID_CONTENT_LENGTH"].includes(d.nodeError) &&
+		["HPE_INVALID_TRANSFER_ENCODING", "HPE_INVALID_CONTENT_LENGTH",
+		 "HPE_UNEXPECTED_CONTENT_LENGTH"].includes(d.nodeError) &&
 		values(d, "transfer-encoding").some((value) => value.trim().toLowerCase() !== "chunked") },
 	{ name: "chunked twice: the same as once for us, Node refuses it",
 	  when: (d) => weWentOn(d) && d.nodeError === "HPE_INVALID_TRANSFER_ENCODING" && isChunked(d, 2) },
@@ -392,6 +393,9 @@ const RULES = [
 	{ name: "chunked after another coding: refused by us, Node undoes the chunks only",
 	  when: (d) => d.ourError.includes("Key:Transfer-Encoding") && nodeWentOn(d) &&
 		values(d, "transfer-encoding").some((value) => /,\s*chunked/i.test(value)) },
+	{ name: "a bare CR or LF in chunk lines: refused by us, taken by older parsers of Node's",
+	  when: (d) => d.ourError.includes("Key:Transfer-Encoding") && nodeWentOn(d) && isChunked(d, 1) &&
+		hasBare(d.rest.slice(d.head.length)) },
 	{ name: "chunk extensions and trailers are dropped by us; Node reads them",
 	  when: (d) => weWentOn(d) && isChunked(d, 1) &&
 		["HPE_STRICT", "HPE_INVALID_HEADER_TOKEN", "HPE_INVALID_CONTENT_LENGTH",

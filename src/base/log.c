@@ -7,6 +7,9 @@
  * The target is opened for appending: files that clients made in advance keep what is in them,
  * and a file that logrotate copies and truncates goes on at its new end instead of growing a hole.
  *
+ * Standard output is not ours alone, so it may block, and whoever started us may never read it. We
+ * poll it first and wait a moment, once; from then on lines are lost until it takes some again.
+ *
  * What handlers of signals read is atomic; they may interrupt the holder of the lock.
  */
 #include "base/log.h"
@@ -14,12 +17,14 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,6 +39,7 @@
 #define LINE_KEPT_BYTES	    4096	/* a longer line's memory is given back */
 #define SIGNAL_LINE_BYTES   512
 #define SIGNAL_WAIT_TRIES   5		/* of 1 ms */
+#define STUCK_WAIT_MS	    200		/* for a slow reader of standard output */
 #define THREAD_NAME_BYTES   16
 
 struct log_site {
@@ -46,6 +52,8 @@ struct log {
 	_Atomic int fd;
 	_Atomic bool show_level;
 	_Atomic bool show_log_origin;
+	_Atomic bool stuck;		/* standard output takes nothing; do not wait for it again */
+	bool stdout_may_block;
 	_Atomic long utc_offset_s;	/* of the last line; handlers cannot ask for it */
 	_Atomic(struct metrics_logger *) counters;
 	char *id;
@@ -265,13 +273,34 @@ static bool module_matches(const char *filter, const char *file)
  * Writing
  */
 
-/* All of it, or -errno; *@ret_written tells how much went out even then. */
-static int write_all(int fd, const char *data, size_t len, size_t *ret_written)
+/* What polls writable takes PIPE_BUF bytes without blocking (a terminal, less, but soon). */
+static bool stdout_has_room(struct log *log)
 {
+	struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
+	bool room = poll(&p, 1, 0) == 1;
+
+	if (!room && !atomic_load(&log->stuck))
+		room = poll(&p, 1, STUCK_WAIT_MS) == 1;
+	atomic_store(&log->stuck, !room);
+	return room;
+}
+
+/* All of it, or -errno; *@ret_written tells how much went out even then. */
+static int write_all(struct log *log, const char *data, size_t len, size_t *ret_written)
+{
+	int fd = atomic_load(&log->fd);
+	bool may_block = fd == STDOUT_FILENO && log->stdout_may_block;
+
 	*ret_written = 0;
 	while (*ret_written < len) {
-		ssize_t n = write(fd, data + *ret_written, len - *ret_written);
+		size_t part = len - *ret_written;
+		ssize_t n;
 
+		if (may_block && !stdout_has_room(log))
+			return -EAGAIN;
+		if (may_block && part > PIPE_BUF)
+			part = PIPE_BUF;
+		n = write(fd, data + *ret_written, part);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -286,7 +315,7 @@ static void line_out(struct log *log)
 	size_t written = 0;
 
 	if (buf_error(&log->line) < 0 ||
-	    write_all(atomic_load(&log->fd), log->line.data, log->line.len, &written) < 0) {
+	    write_all(log, log->line.data, log->line.len, &written) < 0) {
 		count_loss(log);
 		log->torn = log->torn || written > 0;
 	} else {
@@ -363,7 +392,7 @@ void log_write_from_signal(struct log *log, enum squib_log_level level, const ch
 		head.len--;
 	head_add(&head, "\n");
 	if ((!locked || log->module == NULL || module_matches(log->module, file)) &&
-	    write_all(atomic_load(&log->fd), head.data, head.len, &written) < 0)
+	    write_all(log, head.data, head.len, &written) < 0)
 		count_loss(log);
 	if (locked)
 		pthread_mutex_unlock(&log->lock);
@@ -447,6 +476,7 @@ int log_new(const char *id, struct log **ret_log)
 {
 	struct log *log = calloc(1, sizeof(*log));
 	time_t now = time(NULL);
+	struct stat st;
 	struct tm tm;
 
 	if (log == NULL)
@@ -463,6 +493,7 @@ int log_new(const char *id, struct log **ret_log)
 	pthread_mutex_init(&log->lock, NULL);
 	log->level = SQUIB_LOG_INFO;
 	log->fd = STDOUT_FILENO;
+	log->stdout_may_block = fstat(STDOUT_FILENO, &st) == 0 && !S_ISREG(st.st_mode);
 	*ret_log = log;
 	return 0;
 }

@@ -485,6 +485,43 @@ static void the_default_is_standard_output(void **state)
 	close(out);
 }
 
+static void a_reader_that_sleeps_costs_lines_and_not_us(void **state)
+{
+	struct fixture *fixture = *state;
+	int out = dup(STDOUT_FILENO), pipe_fds[2];
+	static char long_message[200000];
+	struct timespec start, end;
+	const char *found;
+	struct log *log;
+	ssize_t len;
+
+	memset(long_message, 'x', sizeof(long_message) - 1);
+	assert_int_equal(pipe(pipe_fds), 0);
+	dup2(pipe_fds[1], STDOUT_FILENO);
+	assert_int_equal(log_new("my-vm", &log), 0);
+	log_count_losses(log, &fixture->metrics->logger);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	log_info(log, "%s", long_message);	/* cut */
+	for (int i = 0; i < 1000; i++)
+		log_info(log, "lost");
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	len = read(pipe_fds[0], fixture->text, sizeof(fixture->text) - 1);
+	log_info(log, "there again");
+	dup2(out, STDOUT_FILENO);
+	assert_in_range(len, 4096, 200000);
+	assert_int_equal(fixture->metrics->logger.missed_log_count.value, 1001);
+	assert_true(end.tv_sec - start.tv_sec < 10);	/* and not 0.2 s for each line */
+	len = read(pipe_fds[0], fixture->text, sizeof(fixture->text) - 1);
+	fixture->text[len] = '\0';
+	assert_int_equal(fixture->text[0], '\n');
+	found = strstr(fixture->text, "[my-vm:main] there again\n");
+	assert_non_null(found);
+	log_free(log);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+	close(out);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -505,6 +542,7 @@ int main(void)
 		TEST(suppressed_lines_are_told_of),
 		TEST(threads_do_not_mix_their_lines),
 		TEST_BARE(the_default_is_standard_output),
+		TEST_BARE(a_reader_that_sleeps_costs_lines_and_not_us),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

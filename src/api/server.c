@@ -670,11 +670,13 @@ int squib_server_dispatch(struct squib_server *server)
 
 /* ---- life ---- */
 
+/* A file that is no socket refuses connections, too; it is not ours to remove. */
 static bool nobody_answers(const struct sockaddr_un *address)
 {
 	CLEANUP(fd_close) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct stat st;
 
-	return fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+	return fd >= 0 && lstat(address->sun_path, &st) == 0 && S_ISSOCK(st.st_mode) && connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
 	       errno == ECONNREFUSED;
 }
 

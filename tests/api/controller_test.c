@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -581,6 +582,12 @@ static void an_existing_socket_is_treated_as_told(void **state)
 	stub.server = NULL;
 	assert_int_equal(squib_server_new(stub.controller, &server_options, &server), 0);
 	squib_server_free(server);
+	assert_int_equal(unlink(stub.socket_path), 0);
+	fd = open(stub.socket_path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	assert_int_equal(squib_server_new(stub.controller, &server_options, &server), -EADDRINUSE);
+	assert_int_equal(stat(stub.socket_path, &st), 0);	/* a file is not taken for a socket */
+	assert_true(S_ISREG(st.st_mode));
+	close(fd);
 	server_options.existing_socket = SQUIB_SOCKET_REPLACE;
 	assert_int_equal(squib_server_new(stub.controller, &server_options, &server), 0);
 	squib_server_free(server);

@@ -140,35 +140,21 @@ static int slot_of(enum squib_arch arch, size_t device)
 	return arch == SQUIB_ARCH_X86_64 ? QEMU_DEVICES_X86_64 - (int)device : (int)device;
 }
 
-static void add_limit(struct buf *json, const char *name, const struct squib_token_bucket *bucket)
-{
-	struct throttle throttle;
-
-	if (throttle_from_bucket(bucket, &throttle) != NULL || throttle.per_second == 0)
-		return;
-	buf_addf(json, "%s\"%s-total\":%llu", json->len > 0 ? "," : "", name,
-		 (unsigned long long)throttle.per_second);
-	if (throttle.max != 0)
-		buf_addf(json, ",\"%s-total-max\":%llu", name, (unsigned long long)throttle.max);
-}
-
-/* The throttle group of drive @i and its node; false when the drive has no limit */
-static bool add_throttle(struct args *args, size_t i, const struct squib_rate_limiter *limiter)
+/* Every drive has a throttle group, so that limits may come later. */
+static void add_throttle(struct args *args, size_t i, const struct squib_rate_limiter *limiter)
 {
 	CLEANUP(buf_done) struct buf limits = BUF_INIT;
+	struct throttle bytes, ops;
 
-	if (limiter == NULL)
-		return false;
-	add_limit(&limits, "bps", limiter->bandwidth);
-	add_limit(&limits, "iops", limiter->ops);
-	if (buf_error(&limits) < 0)
+	throttle_from_bucket(limiter != NULL ? limiter->bandwidth : NULL, &bytes);
+	throttle_from_bucket(limiter != NULL ? limiter->ops : NULL, &ops);
+	throttle_json(&limits, &bytes, &ops);
+	if (buf_str(&limits) == NULL)
 		args->broken = true;
-	if (limits.len == 0)
-		return false;
-	add(args, "-object");
-	add(args, "{\"qom-type\":\"throttle-group\",\"id\":\"limit%zu\",\"limits\":{%.*s}}", i,
-	    (int)limits.len, limits.data);
-	return true;
+	else
+		add(args, "-object");
+	add(args, "{\"qom-type\":\"throttle-group\",\"id\":\"limit%zu\",\"limits\":%s}", i,
+	    limits.data);
 }
 
 /*
@@ -182,33 +168,28 @@ static int add_drive(struct args *args, const struct qemu_args *params, size_t i
 	bool flush = drive->cache_type == SQUIB_CACHE_WRITEBACK;
 	char id[64];
 	struct stat st;
-	bool limited;
 
 	if (fstat(params->drives[i].fd, &st) < 0)
 		return -errno;
 	add(args, "-add-fd");
 	add(args, "fd=%d,set=%zu", params->drives[i].fd, i);
+	add_throttle(args, i, drive->rate_limiter);
+	/* drives.c makes the like of it when the file is changed, and takes this one away by name */
 	add(args, "-blockdev");
-	add(args, "driver=file,node-name=file%zu,filename=/dev/fdset/%zu,read-only=%s,"
-	    "auto-read-only=off,locking=off,aio=%s,cache.no-flush=%s", i, i, read_only,
+	add(args, "driver=throttle,node-name=drive%zu.0,throttle-group=limit%zu,read-only=%s,"
+	    "file.driver=raw,file.size=%llu,file.file.driver=file,file.file.filename=/dev/fdset/%zu,"
+	    "file.file.auto-read-only=off,file.file.locking=off,file.file.aio=%s,"
+	    "file.file.cache.no-flush=%s", i, i, read_only,
+	    (unsigned long long)st.st_size / SECTOR_BYTES * SECTOR_BYTES, i,
 	    drive->io_engine == SQUIB_IO_ENGINE_ASYNC ? "io_uring" : "threads",
 	    flush ? "off" : "on");
-	add(args, "-blockdev");
-	add(args, "driver=raw,node-name=raw%zu,file=file%zu,read-only=%s,size=%llu", i, i, read_only,
-	    (unsigned long long)st.st_size / SECTOR_BYTES * SECTOR_BYTES);
-	limited = add_throttle(args, i, drive->rate_limiter);
-	if (limited) {
-		add(args, "-blockdev");
-		add(args, "driver=throttle,node-name=drive%zu,throttle-group=limit%zu,file=raw%zu,"
-		    "read-only=%s", i, i, i, read_only);
-	}
 	/* The guest reads this id as upstream makes it, from the file's identity. */
 	snprintf(id, sizeof(id), "%llu%llu%llu", (unsigned long long)st.st_dev,
 		 (unsigned long long)st.st_rdev, (unsigned long long)st.st_ino);
 	add(args, "-device");
-	add(args, "virtio-blk-device,drive=%s%zu,bus=virtio-mmio-bus.%d,serial=%.*s,num-queues=1,"
-	    "discard=off,write-zeroes=off,config-wce=off,write-cache=%s", limited ? "drive" : "raw",
-	    i, slot, DISK_ID_MAX, id, flush ? "on" : "off");
+	add(args, "virtio-blk-device,id=disk%zu,drive=drive%zu.0,bus=virtio-mmio-bus.%d,serial=%.*s,"
+	    "num-queues=1,discard=off,write-zeroes=off,config-wce=off,write-cache=%s,"
+	    "rerror=report,werror=report", i, i, slot, DISK_ID_MAX, id, flush ? "on" : "off");
 	return 0;
 }
 

@@ -34,6 +34,14 @@ const char *throttle_from_bucket(const struct squib_token_bucket *bucket,
 	return NULL;
 }
 
+void throttle_json(struct buf *json, const struct throttle *bytes, const struct throttle *ops)
+{
+	buf_addf(json, "{\"bps-total\":%llu,\"bps-total-max\":%llu,\"iops-total\":%llu,"
+		 "\"iops-total-max\":%llu}", (unsigned long long)bytes->per_second,
+		 (unsigned long long)bytes->max, (unsigned long long)ops->per_second,
+		 (unsigned long long)ops->max);
+}
+
 const char *rng_limit(const struct squib_rate_limiter *limiter, uint64_t *ret_bytes,
 		      uint32_t *ret_period_ms)
 {

@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <squib/config.h>
 
+#include "base/buf.h"
+
 struct throttle {
 	uint64_t per_second;	/* 0: no limit */
 	uint64_t max;		/* 0: a tenth of the rate */
@@ -27,6 +29,9 @@ struct throttle {
  */
 const char *throttle_from_bucket(const struct squib_token_bucket *bucket,
 				 struct throttle *ret_throttle);
+
+/** throttle_json() - a throttle group's limits, all of them named, so that they replace earlier ones */
+void throttle_json(struct buf *json, const struct throttle *bytes, const struct throttle *ops);
 
 /** bucket_is_set() - does it limit anything? */
 bool bucket_is_set(const struct squib_token_bucket *bucket);

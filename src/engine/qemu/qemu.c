@@ -34,6 +34,7 @@
 #include "engine/kvm/probe.h"
 #include "engine/qemu/args.h"
 #include "engine/qemu/check.h"
+#include "engine/qemu/drives.h"
 #include "engine/qemu/lines.h"
 #include "engine/qemu/port.h"
 #include "engine/qemu/process.h"
@@ -78,6 +79,8 @@ struct qemu_engine {
 	bool answered;			/* the command last_id, by answer */
 	struct qmp_message answer;
 	bool guest_ended;		/* the guest asked for it */
+	bool paused;
+	struct drives *drives;		/* of the machine that is up; NULL before */
 
 	struct port port;
 	struct lines words;		/* standard output and error of the process */
@@ -378,7 +381,7 @@ static int wait_until(struct qemu_engine *qemu, bool (*done)(const struct qemu_e
  * 0; -ESRCH: QEMU is gone; -ETIMEDOUT: it does not answer; -EIO: it answered with an error, which
  * is in answer.text; or another -errno
  */
-static int command(struct qemu_engine *qemu, const char *name, const char *arguments,
+static int command(struct qemu_engine *qemu, const char *name, const char *arguments, int fd,
 		   uint64_t deadline_ns)
 {
 	int r;
@@ -387,7 +390,7 @@ static int command(struct qemu_engine *qemu, const char *name, const char *argum
 		return -ESRCH;
 	qemu->answered = false;
 	qemu->last_id++;
-	r = qmp_send(&qemu->qmp, qemu->last_id, name, arguments);
+	r = qmp_send(&qemu->qmp, qemu->last_id, name, arguments, fd);
 	if (r == -EAGAIN)
 		return -ETIMEDOUT;
 	if (r < 0)
@@ -398,16 +401,15 @@ static int command(struct qemu_engine *qemu, const char *name, const char *argum
 	return qemu->answer.kind == QMP_RETURN ? 0 : -EIO;
 }
 
-/* For a machine that is up; faults behind "Internal VMM error: " */
-static int command_up(struct qemu_engine *qemu, const char *name, const char *arguments,
-		      struct fault *fault)
+int qemu_command(struct qemu_engine *qemu, const char *name, const char *arguments, int fd,
+		 uint64_t deadline_ns, struct fault *fault)
 {
 	char text[OS_ERROR_MAX];
 	int r;
 
 	if (qemu->state != STATE_UP)
 		return fault_set(fault, -ESRCH, "the guest of the qemu engine has ended");
-	r = command(qemu, name, arguments, in_ms(qemu->timeouts.command_ms));
+	r = command(qemu, name, arguments, fd, deadline_ns);
 	switch (r) {
 	case 0:
 		return 0;
@@ -614,6 +616,8 @@ static void undo(struct qemu_engine *qemu)
 	lines_close(&qemu->words, loop);
 	lines_close(&qemu->guest_log, loop);
 	port_close(&qemu->port);
+	drives_free(qemu->drives);
+	qemu->drives = NULL;
 }
 
 static int no_memory(struct fault *fault)
@@ -651,12 +655,12 @@ static int bring_up(struct qemu_engine *qemu, struct fault *fault)
 	int r = wait_until(qemu, is_greeted, deadline_ns);
 
 	if (r == 0)
-		r = command(qemu, "qmp_capabilities", NULL, deadline_ns);
+		r = command(qemu, "qmp_capabilities", NULL, -1, deadline_ns);
 	if (r == 0)
 		r = watch(qemu);
 	if (r == 0) {
 		qemu->state = STATE_UP;		/* the guest may end before "cont" is answered */
-		r = command(qemu, "cont", NULL, deadline_ns);
+		r = command(qemu, "cont", NULL, -1, deadline_ns);
 	}
 	if (r == -ESRCH && qemu->process.pid != 0) {
 		/* It closed the channel first: hear it out. */
@@ -676,7 +680,9 @@ static int bring_up(struct qemu_engine *qemu, struct fault *fault)
 
 static void forget(struct qemu_engine *qemu)
 {
-	qemu->greeted = qemu->answered = qemu->guest_ended = false;
+	qemu->greeted = qemu->answered = qemu->guest_ended = qemu->paused = false;
+	drives_free(qemu->drives);	/* of a machine that has ended */
+	qemu->drives = NULL;
 	qemu->last_words[0] = '\0';
 	qemu->status = 0;
 }
@@ -736,6 +742,9 @@ static int engine_start(struct engine *engine, const struct engine_machine *mach
 	if (r < 0)
 		return r;
 	forget(qemu);
+	qemu->drives = drives_new(machine->description);
+	if (qemu->drives == NULL)
+		return internal(fault, -ENOMEM, "remember the drives");
 	r = launch(qemu, &preparation, fault);
 	if (r < 0)
 		undo(qemu);
@@ -798,14 +807,29 @@ static void engine_destroy(struct engine *engine)
 	free(qemu);
 }
 
+static uint64_t command_deadline(const struct qemu_engine *qemu)
+{
+	return in_ms(qemu->timeouts.command_ms);
+}
+
 static int engine_pause(struct engine *engine, struct fault *fault)
 {
-	return command_up(qemu_of(engine), "stop", NULL, fault);
+	struct qemu_engine *qemu = qemu_of(engine);
+	int r = qemu_command(qemu, "stop", NULL, -1, command_deadline(qemu), fault);
+
+	if (r == 0)
+		qemu->paused = true;
+	return r;
 }
 
 static int engine_resume(struct engine *engine, struct fault *fault)
 {
-	return command_up(qemu_of(engine), "cont", NULL, fault);
+	struct qemu_engine *qemu = qemu_of(engine);
+	int r = qemu_command(qemu, "cont", NULL, -1, command_deadline(qemu), fault);
+
+	if (r == 0)
+		qemu->paused = false;
+	return r;
 }
 
 static int engine_send_ctrl_alt_del(struct engine *engine, struct fault *fault)
@@ -814,10 +838,20 @@ static int engine_send_ctrl_alt_del(struct engine *engine, struct fault *fault)
 
 	if (qemu->params.arch != SQUIB_ARCH_X86_64)
 		return fault_set(fault, -ENOTSUP, "the machine has no keyboard");
-	return command_up(qemu, "send-key",
-			  "{\"keys\":[{\"type\":\"qcode\",\"data\":\"ctrl\"},"
-			  "{\"type\":\"qcode\",\"data\":\"alt\"},"
-			  "{\"type\":\"qcode\",\"data\":\"delete\"}]}", fault);
+	return qemu_command(qemu, "send-key",
+			    "{\"keys\":[{\"type\":\"qcode\",\"data\":\"ctrl\"},"
+			    "{\"type\":\"qcode\",\"data\":\"alt\"},"
+			    "{\"type\":\"qcode\",\"data\":\"delete\"}]}", -1,
+			    command_deadline(qemu), fault);
+}
+
+static int engine_update_drive(struct engine *engine, const struct squib_drive_update *update,
+			       struct fault *fault)
+{
+	struct qemu_engine *qemu = qemu_of(engine);
+
+	return drives_update(qemu->drives, qemu, update, qemu->paused, command_deadline(qemu),
+			     fault);
 }
 
 static size_t engine_serial_input(struct engine *engine, const void *data, size_t len)
@@ -844,6 +878,7 @@ const struct engine_ops engine_qemu = {
 	.pause = engine_pause,
 	.resume = engine_resume,
 	.send_ctrl_alt_del = engine_send_ctrl_alt_del,
+	.update_drive = engine_update_drive,
 	.serial_input = engine_serial_input,
 	.serial_output_ready = engine_serial_output_ready,
 };

@@ -673,13 +673,17 @@ static void arguments_of_a_machine(void **state)
 	assert_false(has(&x86, "-initrd"));
 	snprintf(text, sizeof(text), "fd=%d,set=1", fd);
 	assert_true(has(&x86, text));
-	assert_true(has(&x86, "driver=file,node-name=file0,filename=/dev/fdset/0,read-only=on,"
-			"auto-read-only=off,locking=off,aio=threads,cache.no-flush=on"));
-	assert_true(has(&x86, "driver=file,node-name=file1,filename=/dev/fdset/1,read-only=off,"
-			"auto-read-only=off,locking=off,aio=io_uring,cache.no-flush=off"));
-	assert_true(has(&x86, "driver=raw,node-name=raw0,file=file0,read-only=on,size=1024"));
+	assert_true(has(&x86, "driver=throttle,node-name=drive0.0,throttle-group=limit0,read-only=on,"
+			"file.driver=raw,file.size=1024,file.file.driver=file,"
+			"file.file.filename=/dev/fdset/0,file.file.auto-read-only=off,"
+			"file.file.locking=off,file.file.aio=threads,file.file.cache.no-flush=on"));
+	assert_true(has(&x86, "driver=throttle,node-name=drive1.0,throttle-group=limit1,read-only=off,"
+			"file.driver=raw,file.size=1024,file.file.driver=file,"
+			"file.file.filename=/dev/fdset/1,file.file.auto-read-only=off,"
+			"file.file.locking=off,file.file.aio=io_uring,file.file.cache.no-flush=off"));
 	assert_true(has(&x86, "{\"qom-type\":\"throttle-group\",\"id\":\"limit1\",\"limits\":"
-			"{\"bps-total\":2000000,\"bps-total-max\":2000000,\"iops-total\":500}}"));
+			"{\"bps-total\":2000000,\"bps-total-max\":2000000,\"iops-total\":500,"
+			"\"iops-total-max\":0}}"));
 	assert_true(has(&x86, "virtio-rng-device,rng=entropy,bus=virtio-mmio-bus.21,"
 			"max-bytes=2000000,period=1000"));
 	for (size_t i = 0; i < x86.count; i++)

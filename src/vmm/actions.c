@@ -95,11 +95,10 @@ static void patch_vm(struct vmm *vmm, struct squib_action *action, struct fault 
 	bool pause = squib_action_vm(action)->state == SQUIB_VM_PAUSED;
 	struct metrics *metrics = vmm->params.metrics;
 	uint64_t start_ns = clock_ns(), took_us;
-	int r = 0;
+	int r;
 
-	if (pause != vmm->paused)
-		r = pause ? vmm->ops->pause(vmm->engine, fault)
-			  : vmm->ops->resume(vmm->engine, fault);
+	/* Also when it seems to be so already: a pause that failed in time may have worked later. */
+	r = pause ? vmm->ops->pause(vmm->engine, fault) : vmm->ops->resume(vmm->engine, fault);
 	if (r < 0) {
 		fault_prefix(fault, "Internal VMM error: ");
 	} else {

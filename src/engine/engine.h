@@ -43,6 +43,11 @@ struct engine_listener {
 	void (*serial_input_ready)(struct engine_listener *listener);
 	/* The guest hit the boot timer (only with engine_params.boot_timer). */
 	void (*boot_timer)(struct engine_listener *listener);
+	/*
+	 * Is the program about to end? Asked within engine functions that wait, several times a
+	 * second: they fail then, with any fault. May be NULL.
+	 */
+	bool (*is_ending)(struct engine_listener *listener);
 };
 
 struct engine_params {

@@ -233,9 +233,13 @@ static int change_file(struct change *change, const char *path, unsigned int set
 	if (r < 0)
 		return r;
 	r = change_node(change, fd, set);
-	if (!paused)
-		qemu_command(change->qemu, "cont", NULL, -1, change->deadline_ns,
-			     r < 0 ? NULL : change->fault);
+	if (!paused) {
+		int resumed = qemu_command(change->qemu, "cont", NULL, -1, change->deadline_ns,
+					   r < 0 ? NULL : change->fault);
+
+		if (r == 0)
+			r = resumed;
+	}
 	return r;
 }
 

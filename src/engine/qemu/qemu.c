@@ -54,6 +54,7 @@
 #define AARCH64_EARLYCON "pl011,mmio32,0x09000000"
 #define AARCH64_CONSOLE	 "ttyAMA0"
 
+#define ENDING_POLL_MS 100
 #define FINISH_ROUNDS 64	/* of QMP_LINE_MAX; a socket holds far less */
 
 #define BOOT_TIMER_WRITE "Invalid write at addr 0xD0000000,"
@@ -340,6 +341,13 @@ static void process_ready(struct loop_source *source, uint32_t events)
 static bool is_greeted(const struct qemu_engine *qemu) { return qemu->greeted; }
 static bool is_answered(const struct qemu_engine *qemu) { return qemu->answered; }
 
+static bool is_ending(const struct qemu_engine *qemu)
+{
+	struct engine_listener *listener = qemu->params.listener;
+
+	return listener->is_ending != NULL && listener->is_ending(listener);
+}
+
 /* One round over QEMU's descriptors, without the console */
 static void serve(struct qemu_engine *qemu, int timeout_ms)
 {
@@ -350,7 +358,7 @@ static void serve(struct qemu_engine *qemu, int timeout_ms)
 		{ .fd = qemu->guest_log.source.fd, .events = POLLIN },
 	};
 
-	if (poll(p, ARRAY_SIZE(p), timeout_ms) <= 0)
+	if (poll(p, ARRAY_SIZE(p), timeout_ms < ENDING_POLL_MS ? timeout_ms : ENDING_POLL_MS) <= 0)
 		return;
 	if (p[1].revents != 0)
 		read_qmp(qemu);
@@ -372,13 +380,16 @@ static int wait_until(struct qemu_engine *qemu, bool (*done)(const struct qemu_e
 			return -ESRCH;
 		if (now_ns >= deadline_ns)
 			return -ETIMEDOUT;
+		if (is_ending(qemu))
+			return -ECANCELED;
 		serve(qemu, (int)((deadline_ns - now_ns) / NS_PER_MS) + 1);
 	}
 	return 0;
 }
 
 /*
- * 0; -ESRCH: QEMU is gone; -ETIMEDOUT: it does not answer; -EIO: it answered with an error, which
+ * 0; -ESRCH: QEMU is gone; -ETIMEDOUT: it does not answer; -ECANCELED: the program is about to
+ * end; -EIO: it answered with an error, which
  * is in answer.text; or another -errno
  */
 static int command(struct qemu_engine *qemu, const char *name, const char *arguments, int fd,
@@ -666,12 +677,14 @@ static int bring_up(struct qemu_engine *qemu, struct fault *fault)
 		/* It closed the channel first: hear it out. */
 		uint64_t exit_ns = in_ms(qemu->timeouts.exit_ms);
 
-		while (qemu->process.pid != 0 && clock_ns() < exit_ns)
-			serve(qemu, 100);
+		while (qemu->process.pid != 0 && clock_ns() < exit_ns && !is_ending(qemu))
+			serve(qemu, ENDING_POLL_MS);
 	}
 	if (r == -ETIMEDOUT)
 		return fault_set(fault, r, INTERNAL_FAULT "QEMU does not answer; its last words: %s",
 				 qemu->last_words[0] != '\0' ? qemu->last_words : "nothing");
+	if (r == -ECANCELED)
+		return fault_set(fault, r, INTERNAL_FAULT "the program is ending");
 	if (r == -EIO)
 		return fault_set(fault, r, INTERNAL_FAULT "QEMU refuses to start: %s",
 				 qemu->answer.text);

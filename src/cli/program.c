@@ -490,6 +490,7 @@ static int make_vmm(struct program *program)
 		.pci = args->enable_pci,
 		.console_in = STDIN_FILENO,
 		.console_out = STDOUT_FILENO,
+		.ending_fd = signals_fd(program->signals),
 	};
 
 	return vmm_new(&params, &program->vmm);

@@ -352,6 +352,11 @@ int signals_new(struct loop *loop, struct log *log, struct metrics *metrics,
 	return 0;
 }
 
+int signals_fd(const struct signals *signals)
+{
+	return signals->source.fd;
+}
+
 static void remove_handlers(void)
 {
 	struct sigaction action = { .sa_handler = SIG_DFL };

@@ -55,6 +55,9 @@ struct signals;
 int signals_new(struct loop *loop, struct log *log, struct metrics *metrics,
 		struct signals_listener *listener, struct signals **ret_signals);
 
+/** signals_fd() - polls readable when one of the first two rows came and the loop is yet to see it */
+int signals_fd(const struct signals *signals);
+
 /** signals_free() - default actions and the mask of before; accepts NULL */
 void signals_free(struct signals *signals);
 DEFINE_CLEANUP(struct signals *, signals_free)

@@ -3,6 +3,7 @@
 #include "vmm/vmm_internal.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
@@ -24,6 +25,14 @@ static void engine_ended(struct engine_listener *listener, enum engine_end end)
 
 	log_info(vmm->params.log, "Vmm is stopping.");
 	vmm_stop(vmm, end == ENGINE_END_GUEST ? 0 : 1);
+}
+
+static bool is_ending(struct engine_listener *listener)
+{
+	struct vmm *vmm = container_of(listener, struct vmm, engine_listener);
+	struct pollfd p = { .fd = vmm->params.ending_fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) == 1;
 }
 
 static size_t serial_output(struct engine_listener *listener, const void *data, size_t len)
@@ -221,6 +230,7 @@ int vmm_new(const struct vmm_params *params, struct vmm **ret_vmm)
 		.serial_output = serial_output,
 		.serial_input_ready = serial_input_ready,
 		.boot_timer = boot_timer,
+		.is_ending = is_ending,
 	};
 	vmm->console_listener = (struct console_listener){
 		.input = console_input,

@@ -26,6 +26,7 @@ struct vmm_params {
 	bool boot_timer;
 	bool pci;			/* asked for; an engine may have none */
 	int console_in, console_out;	/* the guest's serial port; not closed */
+	int ending_fd;			/* polls readable when a signal ends the program; -1: none */
 	/* All must outlive the monitor. */
 };
 

@@ -58,10 +58,10 @@ static void fake_say(int fd, const char *text)
 	fake_write(fd, text, strlen(text));
 }
 
-/* Wait for a command and answer it */
-static void fake_answer(int fd, const char *want)
+/* Wait for a command and answer it, or refuse it */
+static void fake_reply(int fd, const char *want, bool refuse)
 {
-	char line[1024] = "", answer[64];
+	char line[1024] = "", answer[96];
 	unsigned long long id;
 	size_t len = 0;
 
@@ -75,8 +75,14 @@ static void fake_answer(int fd, const char *want)
 	}
 	if (strstr(line, want) == NULL || sscanf(strstr(line, "\"id\":"), "\"id\":%llu", &id) != 1)
 		_exit(8);
-	snprintf(answer, sizeof(answer), "{\"return\": {}, \"id\": %llu}\r\n", id);
+	snprintf(answer, sizeof(answer), refuse ? "{\"error\": {\"desc\": \"no\"}, \"id\": %llu}\r\n" :
+					 "{\"return\": {}, \"id\": %llu}\r\n", id);
 	fake_say(fd, answer);
+}
+
+static void fake_answer(int fd, const char *want)
+{
+	fake_reply(fd, want, false);
 }
 
 static void fake_output(int fd)
@@ -142,6 +148,10 @@ static void fake_up(int qmp, int serial, const char *mode)
 	if (strcmp(mode, "echo") == 0)
 		while ((len = read(serial, block, sizeof(block))) > 0)
 			fake_write(serial, block, (size_t)len);
+	if (strncmp(mode, "refuses-", 8) == 0) {	/* only the command of that number */
+		for (int n = 1;; n++)
+			fake_reply(qmp, "execute", n == atoi(mode + 8));
+	}
 	for (;;) {	/* "good": any commands */
 		fake_answer(qmp, "execute");
 	}
@@ -251,10 +261,19 @@ static int open_fds(void)
 	return count;
 }
 
+static void make_engine(struct fixture *f)
+{
+	struct engine_params params = { .arch = SQUIB_ARCH_X86_64, .instance_id = "test-vm",
+					.loop = f->loop, .metrics = f->metrics,
+					.listener = &f->listener };
+
+	assert_int_equal(engine_qemu.create(&params, &f->engine, &f->fault), 0);
+	*qemu_timeouts(f->engine) = (struct qemu_timeouts){ 2000, 200, 300, 300 };
+}
+
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct engine_params params = { .arch = SQUIB_ARCH_X86_64, .instance_id = "test-vm" };
 
 	f->listener = (struct engine_listener){ .ended = on_ended, .serial_output = on_output,
 						.serial_input_ready = on_input_ready,
@@ -263,11 +282,7 @@ static int setup(void **state)
 	f->room = SIZE_MAX;
 	assert_int_equal(loop_new(&f->loop), 0);
 	assert_int_equal(metrics_new(&f->metrics), 0);
-	params.loop = f->loop;
-	params.metrics = f->metrics;
-	params.listener = &f->listener;
-	assert_int_equal(engine_qemu.create(&params, &f->engine, &f->fault), 0);
-	*qemu_timeouts(f->engine) = (struct qemu_timeouts){ 2000, 200, 300, 300 };
+	make_engine(f);
 	f->boot_source.boot_args = "console=ttyS0";
 	f->machine = (struct squib_machine){ .config = { .vcpu_count = 1, .mem_size_mib = 128 },
 					     .boot_source = &f->boot_source };
@@ -528,6 +543,56 @@ static void a_megabyte_goes_in_and_out_without_loss(void **state)
 	assert_memory_equal(f->got, input, sizeof(input));
 }
 
+static void a_drive_s_change_that_fails_is_told_and_may_be_repeated(void **state)
+{
+	static const struct squib_drive drive = { .drive_id = "d", .is_read_only = true,
+						  .path_on_host = "/dev/null",
+						  .io_engine = SQUIB_IO_ENGINE_SYNC };
+	static const struct squib_token_bucket bucket = { .size = 1000, .refill_time_ms = 1000 };
+	static const struct squib_token_bucket burst = { 1000, 1, 1000 };
+	static const struct squib_rate_limiter limiter = { .bandwidth = &bucket };
+	static const struct squib_rate_limiter burst_limiter = { .ops = &burst };
+	struct squib_drive_update update = { .drive_id = "d", .path_on_host = "/proc/self/exe",
+					     .rate_limiter = &limiter };
+	const struct squib_drive *const drives[] = { &drive };
+	struct fixture *f = *state;
+	struct engine_file file = { .fd = memfd_create("drive", MFD_CLOEXEC), .path = "drive" };
+	struct squib_drive_update other = { .drive_id = "other", .path_on_host = "/" };
+	/*
+	 * stop, add-fd, blockdev-add, add-fd, blockdev-add, qom-set, block_resize, qom-set,
+	 * 4 commands that tidy up, cont, qom-set of the limits
+	 */
+	static const bool needed[] = { true, true, true, true, true, true, true, true,
+				       false, false, false, false, true, true };
+
+	f->machine.drives = drives;
+	f->machine.drive_count = 1;
+	f->start.drives = &file;
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
+		char mode[32];
+		int before, r;
+
+		snprintf(mode, sizeof(mode), "refuses-%zu", i + 1);
+		assert_int_equal(start(f, mode), 0);
+		before = open_fds();
+		r = engine_qemu.update_drive(f->engine, &update, &f->fault);
+		if ((r < 0) != needed[i])
+			fail_msg("command %zu: %d %s", i + 1, r, fault_text(&f->fault));
+		if (r < 0)
+			assert_int_equal(strncmp(fault_text(&f->fault), "Block: QEMU refuses ", 20), 0);
+		assert_int_equal(engine_qemu.update_drive(f->engine, &update, &f->fault), 0);
+		assert_int_equal(open_fds(), before);
+		assert_true(engine_qemu.update_drive(f->engine, &other, &f->fault) < 0);
+		update.rate_limiter = &burst_limiter;
+		assert_int_equal(engine_qemu.update_drive(f->engine, &update, &f->fault), -ENOTSUP);
+		update.rate_limiter = &limiter;
+		engine_qemu.destroy(f->engine);
+		f->engine = NULL;
+		make_engine(f);
+	}
+	close(file.fd);
+}
+
 /* We are killed, in the middle of it; our QEMU goes with us and comes to our parent to be buried. */
 static void qemu_does_not_outlive_us(void **state)
 {
@@ -750,6 +815,7 @@ int main(int argc, char **argv)
 		CASE(ends_that_the_guest_did_not_want_are_failures),
 		CASE(a_deaf_qemu_is_a_fault_not_a_hang),
 		CASE(a_megabyte_goes_in_and_out_without_loss),
+		CASE(a_drive_s_change_that_fails_is_told_and_may_be_repeated),
 		CASE(qemu_does_not_outlive_us),
 		cmocka_unit_test(limits_are_translated_or_refused),
 		CASE(what_cannot_be_given_is_refused_by_name),

@@ -230,10 +230,9 @@ static int change_file(struct change *change, const char *path, unsigned int set
 	}
 	r = paused ? 0 : qemu_command(change->qemu, "stop", NULL, -1, change->deadline_ns,
 				      change->fault);
-	if (r < 0)
-		return r;
-	r = change_node(change, fd, set);
-	if (!paused) {
+	if (r == 0)
+		r = change_node(change, fd, set);
+	if (!paused) {		/* also after a "stop" that was not answered: it may come yet */
 		int resumed = qemu_command(change->qemu, "cont", NULL, -1, change->deadline_ns,
 					   r < 0 ? NULL : change->fault);
 

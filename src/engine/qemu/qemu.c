@@ -240,7 +240,9 @@ static void take_event(struct qemu_engine *qemu, const struct qmp_message *event
 	} else if (strcmp(event->name, "GUEST_PANICKED") == 0) {
 		log_warn(qemu->params.log, "QEMU engine: the guest panicked");
 	} else if (strcmp(event->name, "BLOCK_IO_ERROR") == 0) {
-		log_warn(qemu->params.log, "QEMU engine: a drive's file cannot be read or written");
+		/* one for each request of the guest */
+		log_limited_warn(qemu->params.log, "QEMU engine: a drive's file cannot be read or "
+				 "written");
 	}
 }
 

@@ -79,6 +79,8 @@ struct squib_controller_options {
 	 */
 	void (*log)(void *log_data, enum squib_log_level level, const char *file, int line,
 		    const char *message);
+	/* Whether lines of a level are wanted at all, so that none is made in vain; NULL: yes. */
+	bool (*log_enabled)(void *log_data, enum squib_log_level level);
 	void *log_data;
 };
 

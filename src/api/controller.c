@@ -52,9 +52,21 @@ struct squib_controller {
 	struct action_list queue;		/* not yet taken by the monitor */
 	uint32_t queue_len;
 	int queue_fd;				/* eventfd: non-zero while the queue is not empty */
+	bool queue_wake;			/* it is to be written when the lock is released */
 	struct deadline_waker *waker;
 	struct mirror_box mirror;
 };
+
+/* Whoever is woken would at once wait for the lock: so first release it, then wake. */
+static void unlock(struct squib_controller *c)
+{
+	bool wake = c->queue_wake;
+
+	c->queue_wake = false;
+	pthread_mutex_unlock(&c->lock);
+	if (wake)
+		eventfd_write(c->queue_fd, 1);
+}
 
 static void list_init(struct action_list *list)
 {
@@ -81,6 +93,13 @@ static struct squib_action *list_remove(struct action_list *list, struct squib_a
 	return action;
 }
 
+bool controller_logs(const struct squib_controller *c, enum squib_log_level level)
+{
+	return c->options.log != NULL &&
+	       (c->options.log_enabled == NULL ||
+		c->options.log_enabled(c->options.log_data, level));
+}
+
 void controller_log(struct squib_controller *c, enum squib_log_level level, const char *file,
 		    int line, const char *fmt, ...)
 {
@@ -90,7 +109,7 @@ void controller_log(struct squib_controller *c, enum squib_log_level level, cons
 	va_list ap;
 	int len;
 
-	if (c->options.log == NULL)
+	if (!controller_logs(c, level))
 		return;
 	va_start(ap, fmt);
 	len = vsnprintf(small, sizeof(small), fmt, ap);
@@ -345,6 +364,7 @@ static int publish(struct squib_controller *c, unsigned int changes)
 
 	if (changes == 0)
 		return 0;
+	buf_reserve(&body, 1024);	/* most are smaller; a failure shows below */
 	for (unsigned int i = 0; i < RESOURCE_MIRROR_COUNT && r == 0; i++) {
 		int status;
 
@@ -442,10 +462,6 @@ static int check_machine(struct squib_controller *c, struct squib_action *action
 	return r == 0 ? 0 : r == -ENOMEM ? 500 : r == -EFBIG ? 413 : 400;
 }
 
-static void queue_wake(struct squib_controller *c)
-{
-	eventfd_write(c->queue_fd, 1);
-}
 
 static uint64_t budget_ns(const struct squib_controller *c, enum squib_action_type type)
 {
@@ -472,7 +488,7 @@ static void enqueue_current(struct squib_controller *c)
 		return;
 	list_append(&c->queue, squib_action_ref(action));
 	if (c->queue_len++ == 0)
-		queue_wake(c);
+		c->queue_wake = true;
 	action->deadline_ns = clock_ns() + budget_ns(c, action->type);
 	if (c->waker != NULL)
 		c->waker->wake(c->waker, action->deadline_ns);
@@ -547,7 +563,7 @@ void controller_submit(struct squib_controller *c, struct squib_action *action,
 	action->stage = ACTION_SUBMITTED;
 	list_append(&c->submitted, action);
 	pump(c);
-	pthread_mutex_unlock(&c->lock);
+	unlock(c);
 }
 
 void controller_abandon(struct squib_controller *c, struct squib_action *action,
@@ -565,7 +581,7 @@ void controller_abandon(struct squib_controller *c, struct squib_action *action,
 		action_end(action);
 		squib_action_unref(action);
 	}
-	pthread_mutex_unlock(&c->lock);
+	unlock(c);
 }
 
 uint64_t controller_expire(struct squib_controller *c, uint64_t now_ns)
@@ -582,7 +598,7 @@ uint64_t controller_expire(struct squib_controller *c, uint64_t now_ns)
 		end_current(c);
 	}
 	next = c->current != NULL ? c->current->deadline_ns : 0;
-	pthread_mutex_unlock(&c->lock);
+	unlock(c);
 	return next;
 }
 
@@ -595,7 +611,7 @@ int controller_set_deadline_waker(struct squib_controller *c, struct deadline_wa
 		r = -EBUSY;
 	else
 		c->waker = waker;
-	pthread_mutex_unlock(&c->lock);
+	unlock(c);
 	return r;
 }
 
@@ -604,23 +620,31 @@ void controller_hold(struct squib_controller *c, bool hold)
 	pthread_mutex_lock(&c->lock);
 	c->held = hold;
 	pump(c);
-	pthread_mutex_unlock(&c->lock);
+	unlock(c);
 }
 
 /* ---- the monitor's side ---- */
+
+/* Also when the queue was empty before: its last wake-up may come behind its last action. */
+static void queue_emptied(struct squib_controller *c)
+{
+	eventfd_t count;
+
+	if (!c->closed)
+		eventfd_read(c->queue_fd, &count);
+}
 
 static struct squib_action *queue_take(struct squib_controller *c)
 {
 	struct squib_action *action;
 
-	if (c->queue.first == NULL)
+	if (c->queue.first == NULL) {
+		queue_emptied(c);
 		return NULL;
-	action = list_remove(&c->queue, &c->queue.first);
-	if (--c->queue_len == 0 && !c->closed) {
-		eventfd_t count;
-
-		eventfd_read(c->queue_fd, &count);
 	}
+	action = list_remove(&c->queue, &c->queue.first);
+	if (--c->queue_len == 0)
+		queue_emptied(c);
 	enqueue_current(c);	/* it may have waited for room */
 	return action;
 }
@@ -639,7 +663,7 @@ int squib_controller_next(struct squib_controller *c, int timeout_ms,
 		pthread_mutex_lock(&c->lock);
 		action = queue_take(c);
 		closed = c->closed;
-		pthread_mutex_unlock(&c->lock);
+		unlock(c);
 		if (action != NULL) {
 			*ret_action = action;
 			return 1;
@@ -704,7 +728,7 @@ static void answer(struct squib_action *action, int status, const char *body, bo
 
 	pthread_mutex_lock(&c->lock);
 	if (action->answered) {
-		pthread_mutex_unlock(&c->lock);
+		unlock(c);
 		assert(!"an action was answered twice");
 		return;
 	}
@@ -727,7 +751,7 @@ static void answer(struct squib_action *action, int status, const char *body, bo
 		outcome_set(action, status, body);
 		end_current(c);
 	}
-	pthread_mutex_unlock(&c->lock);
+	unlock(c);
 	squib_action_unref(action);
 }
 
@@ -792,14 +816,14 @@ void squib_controller_close(struct squib_controller *c)
 	pthread_mutex_lock(&c->lock);
 	if (!c->closed) {
 		c->closed = true;
-		queue_wake(c);		/* for good: whoever waits for actions must see it */
+		c->queue_wake = true;	/* for good: whoever waits for actions must see it */
 		if (c->current != NULL) {
 			outcome_set(c->current, 500, FAULT_GONE);
 			end_current(c);
 		}
 		pump(c);
 	}
-	pthread_mutex_unlock(&c->lock);
+	unlock(c);
 }
 
 void squib_controller_set_phase(struct squib_controller *c, enum squib_phase phase)
@@ -807,7 +831,7 @@ void squib_controller_set_phase(struct squib_controller *c, enum squib_phase pha
 	pthread_mutex_lock(&c->lock);
 	c->phase = phase;
 	publish(c, CHANGES_PHASE);
-	pthread_mutex_unlock(&c->lock);
+	unlock(c);
 }
 
 enum squib_phase squib_controller_phase(struct squib_controller *c)
@@ -816,7 +840,7 @@ enum squib_phase squib_controller_phase(struct squib_controller *c)
 
 	pthread_mutex_lock(&c->lock);
 	phase = c->phase;
-	pthread_mutex_unlock(&c->lock);
+	unlock(c);
 	return phase;
 }
 
@@ -826,7 +850,7 @@ void squib_controller_publish_memory_hotplug(struct squib_controller *c, uint64_
 	pthread_mutex_lock(&c->lock);
 	machine_set_plugged(c->machine, plugged_size_mib, requested_size_mib);
 	publish(c, 1u << RESOURCE_MEMORY_HOTPLUG);
-	pthread_mutex_unlock(&c->lock);
+	unlock(c);
 }
 
 /* ---- the controller itself ---- */
@@ -939,7 +963,7 @@ void squib_controller_free(struct squib_controller *c)
 	list_init(&c->queue);
 	c->queue_len = 0;
 	c->waker = NULL;
-	pthread_mutex_unlock(&c->lock);
+	unlock(c);
 	list_drop(&queue);
 	controller_unref(c);
 }

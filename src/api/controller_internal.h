@@ -121,6 +121,9 @@ void controller_use_metrics(struct squib_controller *controller, struct metrics 
 
 const struct squib_controller_options *controller_options(const struct squib_controller *controller);
 
+/** controller_logs() - would a line of that level be written? */
+bool controller_logs(const struct squib_controller *controller, enum squib_log_level level);
+
 void controller_log(struct squib_controller *controller, enum squib_log_level level,
 		    const char *file, int line, const char *fmt, ...) PRINTF_LIKE(5, 6);
 #define api_log(controller, level, ...) \

@@ -88,7 +88,7 @@ static void log_request(struct squib_controller *c, const struct http_request *r
 	const char *word = method_words[request->method];
 	struct quoted_text uri;
 
-	if (controller_options(c)->log == NULL)
+	if (!controller_logs(c, SQUIB_LOG_INFO))
 		return;
 	uri = uri_text(request, &escaped);
 	if (request->body_len == 0 || !body_is_shown(request)) {

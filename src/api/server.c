@@ -77,6 +77,7 @@ struct squib_server {
 	struct loop_source wake;	/* eventfd: ended is not empty, a deadline changed, or stop */
 	struct loop_timer timer;
 	_Atomic uint64_t armed_ns;	/* when the timer runs out; 0: it does not */
+	_Atomic bool deadline_changed;	/* the timer may have to run out earlier */
 	uint64_t accept_again_ns;	/* not 0: the listener is not watched until then */
 	bool any_again;
 	bool stop;			/* under lock */
@@ -118,8 +119,10 @@ static void deadline_changed(struct deadline_waker *waker, uint64_t deadline_ns)
 	struct squib_server *server = container_of(waker, struct squib_server, deadline_waker);
 	uint64_t armed_ns = atomic_load(&server->armed_ns);
 
-	if (armed_ns == 0 || armed_ns > deadline_ns)
+	if (armed_ns == 0 || armed_ns > deadline_ns) {
+		atomic_store(&server->deadline_changed, true);
 		wake(server);
+	}
 }
 
 /* ---- answers ---- */
@@ -631,7 +634,8 @@ static void wake_ready(struct loop_source *source, uint32_t events)
 
 	(void)events;
 	take_ended(server);
-	arm(server, controller_expire(server->controller, clock_ns()));
+	if (atomic_exchange(&server->deadline_changed, false))
+		arm(server, controller_expire(server->controller, clock_ns()));
 }
 
 static void go_again(struct squib_server *server)

@@ -39,6 +39,7 @@ struct program {
 	struct signals *signals;
 	struct squib_controller *controller;
 	struct squib_server *server;	/* NULL with --no-api */
+	struct engine_chooser engine_chooser;
 	struct vmm *vmm;
 
 	struct buf config, metadata;	/* the files' contents; no data when not given */
@@ -104,8 +105,12 @@ static void log_line(void *log_data, enum squib_log_level level, const char *fil
 {
 	struct log *log = log_data;
 
-	if (log_level_is_on(log, level))
-		log_write(log, level, file, line, "%s", message);
+	log_write(log, level, file, line, "%s", message);
+}
+
+static bool log_wants(void *log_data, enum squib_log_level level)
+{
+	return log_level_is_on(log_data, level);
 }
 
 /* ---- what comes before anything can be asked ---- */
@@ -233,7 +238,7 @@ static enum args_engine wanted_engine(struct program *program)
 	return ARGS_ENGINE_AUTO;
 }
 
-static void set_engine(struct program *program, const struct engine_ops *ops)
+static const struct engine_ops *take_engine(struct program *program, const struct engine_ops *ops)
 {
 	CLEANUP(fault_done) struct fault reason = FAULT_INIT;
 	CLEANUP(fault_done) struct fault text = FAULT_INIT;
@@ -244,26 +249,25 @@ static void set_engine(struct program *program, const struct engine_ops *ops)
 			  ops->name);
 		warn(program, fault_text(&text));
 	}
-	vmm_set_engine(program->vmm, ops);
 	if (ops->probe(program->args->arch, &reason) < 0) {
 		fault_set(&text, -ENOTSUP, "the %s engine cannot run guests here: %s", ops->name,
 			  fault_text(&reason));
 		warn(program, fault_text(&text));
 	}
+	return ops;
 }
 
-static void choose_engine(struct program *program)
+static const struct engine_ops *choose_engine(struct engine_chooser *chooser)
 {
+	struct program *program = container_of(chooser, struct program, engine_chooser);
 	CLEANUP(fault_done) struct fault reason = FAULT_INIT;
 	CLEANUP(fault_done) struct fault text = FAULT_INIT;
 
 	switch (wanted_engine(program)) {
 	case ARGS_ENGINE_MOCK:
-		set_engine(program, &engine_mock);
-		return;
+		return take_engine(program, &engine_mock);
 	case ARGS_ENGINE_QEMU:
-		set_engine(program, &engine_qemu);
-		return;
+		return take_engine(program, &engine_qemu);
 	default:
 		break;
 	}
@@ -274,7 +278,7 @@ static void choose_engine(struct program *program)
 		fault_set(&text, -ENOTSUP, "KVM works, but this version has no kvm engine yet; "
 			  "guests run by the qemu engine");
 	warn(program, fault_text(&text));
-	set_engine(program, &engine_qemu);
+	return take_engine(program, &engine_qemu);
 }
 
 static int refuse_kvm_engine(struct program *program)
@@ -402,6 +406,7 @@ static int make_controller(struct program *program)
 	options.pci = args->enable_pci;
 	options.limits.mmds_bytes = limit_of(args->mmds_size_limit);
 	options.log = log_line;
+	options.log_enabled = log_wants;
 	options.log_data = program->log;
 	r = squib_controller_new(&options, &program->controller);
 	if (r == 0)
@@ -481,6 +486,7 @@ static int make_vmm(struct program *program)
 	const struct squib_args *args = program->args;
 	struct vmm_params params = {
 		.controller = program->controller,
+		.engine_chooser = &program->engine_chooser,
 		.loop = program->loop,
 		.log = program->log,
 		.metrics = program->metrics,
@@ -535,7 +541,6 @@ static int serve(struct program *program)
 				      "Internal");
 	if (!program->replaying)
 		start_server(program);
-	choose_engine(program);	/* reads are answered meanwhile */
 	code = vmm_run(program->vmm);
 	if (code != 0 && !program->failed)
 		report_stop(program, code);
@@ -582,7 +587,8 @@ static void program_done(struct program *program)
 
 int program_run(const struct squib_args *args)
 {
-	struct program program = { .args = args, .replay_ended = { .fd = -1 } };
+	struct program program = { .args = args, .replay_ended = { .fd = -1 },
+				   .engine_chooser = { .choose = choose_engine } };
 	int code = prepare(&program);
 
 	if (code == 0)

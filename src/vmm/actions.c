@@ -129,6 +129,7 @@ static void snapshot_load(struct vmm *vmm, struct squib_action *action, struct f
 	int r = fd;
 
 	fault_done(&reason);
+	vmm_choose_engine(vmm);
 	fd_close(fd);
 	if (fd < 0)
 		fault_set(fault, r, "Failed to open snapshot file: %s", os_error(r, error));

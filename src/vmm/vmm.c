@@ -156,12 +156,21 @@ static int check_pmem_files(const struct squib_machine *machine, struct fault *f
 	return 0;
 }
 
+void vmm_choose_engine(struct vmm *vmm)
+{
+	struct engine_chooser *chooser = vmm->params.engine_chooser;
+
+	if (vmm->ops == NULL)
+		vmm->ops = chooser->choose(chooser);
+}
+
 int vmm_start(struct vmm *vmm, struct squib_action *action, struct fault *fault)
 {
 	const struct squib_machine *machine = squib_action_machine(action);
 	struct engine *engine = NULL;
 	int r;
 
+	vmm_choose_engine(vmm);
 	vmm->start_us = clock_ns() / 1000;
 	vmm->start_cpu_us = cpu_time_us();
 	r = check_pmem_files(machine, fault);
@@ -250,11 +259,6 @@ int vmm_new(const struct vmm_params *params, struct vmm **ret_vmm)
 	}
 	*ret_vmm = vmm;
 	return 0;
-}
-
-void vmm_set_engine(struct vmm *vmm, const struct engine_ops *ops)
-{
-	vmm->ops = ops;
 }
 
 void vmm_free(struct vmm *vmm)

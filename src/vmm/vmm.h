@@ -16,8 +16,17 @@
 
 struct vmm;
 
+/*
+ * Tells by which engine machines are made. Asked once, when the first is to be made: finding out
+ * whether KVM works takes longer than all that comes before.
+ */
+struct engine_chooser {
+	const struct engine_ops *(*choose)(struct engine_chooser *chooser);
+};
+
 struct vmm_params {
 	struct squib_controller *controller;
+	struct engine_chooser *engine_chooser;
 	struct loop *loop;
 	struct log *log;
 	struct metrics *metrics;
@@ -34,9 +43,6 @@ int vmm_new(const struct vmm_params *params, struct vmm **ret_vmm);
 
 /** vmm_free() - stop the machine at once, if one runs; accepts NULL */
 void vmm_free(struct vmm *vmm);
-
-/** vmm_set_engine() - which engine machines are made by; before vmm_run() */
-void vmm_set_engine(struct vmm *vmm, const struct engine_ops *ops);
 
 /** vmm_run() - serve actions until the machine ends or vmm_stop(); the program's exit code */
 int vmm_run(struct vmm *vmm);

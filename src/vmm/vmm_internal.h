@@ -9,7 +9,7 @@
 
 struct vmm {
 	struct vmm_params params;
-	const struct engine_ops *ops;
+	const struct engine_ops *ops;		/* NULL: not chosen yet */
 	struct host *host;
 
 	struct loop_source actions;		/* the controller's queue */
@@ -29,6 +29,9 @@ struct vmm {
 	uint64_t start_us, start_cpu_us;	/* when InstanceStart came, for the boot timer */
 	struct squib_balloon balloon;		/* as now; valid if machine->balloon is set */
 };
+
+/** vmm_choose_engine() - make sure there is one: vmm->ops */
+void vmm_choose_engine(struct vmm *vmm);
 
 /** vmm_start() - build and run the machine of an InstanceStart */
 int vmm_start(struct vmm *vmm, struct squib_action *action, struct fault *fault);

@@ -9,6 +9,7 @@
  *
  * Standard output is not ours alone, so it may block, and whoever started us may never read it. We
  * poll it first and wait a moment, once; from then on lines are lost until it takes some again.
+ * When its reader is gone, one line raises SIGPIPE, and those behind it are not tried.
  *
  * What handlers of signals read is atomic; they may interrupt the holder of the lock.
  */
@@ -52,7 +53,7 @@ struct log {
 	_Atomic int fd;
 	_Atomic bool show_level;
 	_Atomic bool show_log_origin;
-	_Atomic bool stuck;		/* standard output takes nothing; do not wait for it again */
+	_Atomic bool stuck;		/* standard output took nothing; do not wait for it again */
 	bool stdout_may_block;
 	_Atomic long utc_offset_s;	/* of the last line; handlers cannot ask for it */
 	_Atomic(struct metrics_logger *) counters;
@@ -274,15 +275,26 @@ static bool module_matches(const char *filter, const char *file)
  */
 
 /* What polls writable takes PIPE_BUF bytes without blocking (a terminal, less, but soon). */
-static bool stdout_has_room(struct log *log)
+static int stdout_poll(struct log *log)
 {
 	struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
-	bool room = poll(&p, 1, 0) == 1;
+	bool stuck = atomic_load(&log->stuck);
 
-	if (!room && !atomic_load(&log->stuck))
-		room = poll(&p, 1, STUCK_WAIT_MS) == 1;
-	atomic_store(&log->stuck, !room);
-	return room;
+	if (poll(&p, 1, 0) != 1 && (stuck || poll(&p, 1, STUCK_WAIT_MS) != 1))
+		return -EAGAIN;
+	return stuck && (p.revents & POLLERR) != 0 ? -EPIPE : 0;
+}
+
+static ssize_t stdout_write(struct log *log, const char *data, size_t len)
+{
+	ssize_t n = stdout_poll(log);
+
+	if (n == 0) {
+		n = write(STDOUT_FILENO, data, len < PIPE_BUF ? len : PIPE_BUF);
+		n = n < 0 ? -errno : n;
+	}
+	atomic_store(&log->stuck, n < 0);
+	return n;
 }
 
 /* All of it, or -errno; *@ret_written tells how much went out even then. */
@@ -293,18 +305,20 @@ static int write_all(struct log *log, const char *data, size_t len, size_t *ret_
 
 	*ret_written = 0;
 	while (*ret_written < len) {
-		size_t part = len - *ret_written;
+		const char *rest = data + *ret_written;
+		size_t rest_len = len - *ret_written;
 		ssize_t n;
 
-		if (may_block && !stdout_has_room(log))
-			return -EAGAIN;
-		if (may_block && part > PIPE_BUF)
-			part = PIPE_BUF;
-		n = write(fd, data + *ret_written, part);
-		if (n < 0 && errno == EINTR)
+		if (may_block) {
+			n = stdout_write(log, rest, rest_len);
+		} else {
+			n = write(fd, rest, rest_len);
+			n = n < 0 ? -errno : n;
+		}
+		if (n == -EINTR)
 			continue;
 		if (n < 0)
-			return -errno;
+			return (int)n;
 		*ret_written += (size_t)n;
 	}
 	return 0;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -522,6 +523,38 @@ static void a_reader_that_sleeps_costs_lines_and_not_us(void **state)
 	close(out);
 }
 
+static volatile sig_atomic_t sigpipes;
+
+static void count_sigpipe(int signal)
+{
+	(void)signal;
+	sigpipes++;
+}
+
+static void a_reader_that_is_gone_raises_one_signal(void **state)
+{
+	struct fixture *fixture = *state;
+	int out = dup(STDOUT_FILENO), pipe_fds[2];
+	struct log *log;
+
+	signal(SIGPIPE, count_sigpipe);
+	assert_int_equal(pipe(pipe_fds), 0);
+	dup2(pipe_fds[1], STDOUT_FILENO);
+	close(pipe_fds[1]);
+	assert_int_equal(log_new("my-vm", &log), 0);
+	log_count_losses(log, &fixture->metrics->logger);
+	log_info(log, "read");
+	close(pipe_fds[0]);
+	for (int i = 0; i < 100; i++)
+		log_info(log, "lost");
+	dup2(out, STDOUT_FILENO);
+	assert_int_equal(sigpipes, 1);
+	assert_int_equal(fixture->metrics->logger.missed_log_count.value, 100);
+	log_free(log);
+	close(out);
+	signal(SIGPIPE, SIG_DFL);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -543,6 +576,7 @@ int main(void)
 		TEST(threads_do_not_mix_their_lines),
 		TEST_BARE(the_default_is_standard_output),
 		TEST_BARE(a_reader_that_sleeps_costs_lines_and_not_us),
+		TEST_BARE(a_reader_that_is_gone_raises_one_signal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

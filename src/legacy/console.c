@@ -154,9 +154,12 @@ static ssize_t stream_write(const struct stream *stream, const void *data, size_
 
 /* The terminal */
 
+/* ENOTTY: not the terminal that controls us, and then there is no job control on it for us. */
 static bool is_foreground(const struct console *console)
 {
-	return tcgetpgrp(console->in.fd) == getpgrp();
+	pid_t group = tcgetpgrp(console->in.fd);
+
+	return group == getpgrp() || (group < 0 && errno == ENOTTY);
 }
 
 /*

@@ -354,9 +354,8 @@ static void token_bucket_refills_by_time(void **state)
 	assert_int_equal(token_bucket_take(&bucket, UINT64_MAX, 0), UINT64_MAX);
 }
 
-static void a_terminal_is_raw_while_the_console_lives(void **state)
+static void raw_while_the_console_lives(struct fixture *f, int flags)
 {
-	struct fixture *f = *state;
 	int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
 	int status;
 	pid_t pid;
@@ -364,12 +363,12 @@ static void a_terminal_is_raw_while_the_console_lives(void **state)
 	assert_true(master >= 0);
 	assert_int_equal(grantpt(master) | unlockpt(master), 0);
 	pid = fork();
-	if (pid == 0) {		/* a session of its own with the terminal as its controlling one */
+	if (pid == 0) {		/* a session of its own */
 		struct termios before, during, after;
 		int tty;
 
 		setsid();
-		tty = open(ptsname(master), O_RDWR);
+		tty = open(ptsname(master), O_RDWR | flags);
 		if (tty < 0 || tcgetattr(tty, &before) < 0 || start(f, tty, tty, NULL) < 0)
 			_exit(1);
 		tcgetattr(tty, &during);
@@ -387,6 +386,12 @@ static void a_terminal_is_raw_while_the_console_lives(void **state)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	close(master);
+}
+
+static void a_terminal_is_raw_while_the_console_lives(void **state)
+{
+	raw_while_the_console_lives(*state, 0);		/* it controls the session */
+	raw_while_the_console_lives(*state, O_NOCTTY);	/* there is none that does */
 }
 
 static void a_terminal_in_the_background_is_left_alone(void **state)

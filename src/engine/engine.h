@@ -103,12 +103,12 @@ struct engine_ops {
 	/* NULL when the engine has no such thing. */
 	int (*send_ctrl_alt_del)(struct engine *engine, struct fault *fault);
 	/*
-	 * Change a virtio drive while the guest runs: another file (already checked that it opens)
-	 * or other limits. NULL when the engine cannot. Faults behind "Drive config error: Unable
-	 * to patch the block device: ".
+	 * Change a virtio drive while the guest runs: another file, opened by the caller as the
+	 * drive needs it (@file_fd, not taken over; -1: the file stays), or other limits. NULL when
+	 * the engine cannot. Faults behind "Drive config error: Unable to patch the block device: ".
 	 */
 	int (*update_drive)(struct engine *engine, const struct squib_drive_update *update,
-			    struct fault *fault);
+			    int file_fd, struct fault *fault);
 	/* Offer bytes to the guest's serial console; how many were taken, 0 when it is full. */
 	size_t (*serial_input)(struct engine *engine, const void *data, size_t len);
 	/* Console output can be taken again; may call the listener's serial_output() from within. */

@@ -119,7 +119,7 @@ static int patch_drive(struct vmm *vmm, const struct squib_drive_update *update,
 							update->drive_id);
 	const struct squib_drive *drive = device != NULL ? device->config : NULL;
 	bool no_field = update->path_on_host == NULL && update->rate_limiter == NULL;
-	int fd;
+	CLEANUP(fd_close) int fd = -1;
 
 	if (drive == NULL)
 		return fault_set(fault, -ENODEV, NOT_FOUND);
@@ -129,14 +129,13 @@ static int patch_drive(struct vmm *vmm, const struct squib_drive_update *update,
 		fd = host_open_drive_file(update->path_on_host, drive->is_read_only, fault);
 		if (fd < 0) {
 			fault_prefix(fault, "Block: ");
-			return fd;
+			return fault->error;
 		}
-		fd_close(fd);
 	}
 	if (vmm->ops->update_drive == NULL)
 		return fault_set(fault, -ENOTSUP, "Block: The %s engine cannot change drive %s while "
 				 "the guest runs.", vmm->ops->name, update->drive_id);
-	return vmm->ops->update_drive(vmm->engine, update, fault);
+	return vmm->ops->update_drive(vmm->engine, update, fd, fault);
 }
 
 void vmm_patch_drive(struct vmm *vmm, struct squib_action *action)

@@ -84,10 +84,11 @@ static int mock_nothing(struct engine *engine, struct fault *fault)
 }
 
 static int mock_update_drive(struct engine *engine, const struct squib_drive_update *update,
-			     struct fault *fault)
+			     int file_fd, struct fault *fault)
 {
 	(void)engine;
 	(void)update;
+	(void)file_fd;
 	(void)fault;
 	return 0;
 }

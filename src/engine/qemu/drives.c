@@ -216,20 +216,11 @@ static int change_node(struct change *change, int fd, unsigned int set)
 	return 0;
 }
 
-static int change_file(struct change *change, const char *path, unsigned int set, bool paused)
+static int change_file(struct change *change, int fd, unsigned int set, bool paused)
 {
-	int flags = change->drive->read_only ? O_RDONLY : O_RDWR;
-	CLEANUP(fd_close) int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK);
-	char text[OS_ERROR_MAX];
-	int r;
+	int r = paused ? 0 : qemu_command(change->qemu, "stop", NULL, -1, change->deadline_ns,
+					  change->fault);
 
-	if (fd < 0) {
-		r = -errno;
-		return fault_set(change->fault, r, "Virtio backend error: Error manipulating the "
-				 "backing file: %s %s", os_error(r, text), path);
-	}
-	r = paused ? 0 : qemu_command(change->qemu, "stop", NULL, -1, change->deadline_ns,
-				      change->fault);
 	if (r == 0)
 		r = change_node(change, fd, set);
 	if (!paused) {		/* also after a "stop" that was not answered: it may come yet */
@@ -255,7 +246,7 @@ static int change_limits(struct change *change, const struct throttle *bytes,
 }
 
 static int update_drive(struct drives *drives, struct change *change,
-			const struct squib_drive_update *update, bool paused)
+			const struct squib_drive_update *update, int file_fd, bool paused)
 {
 	struct drive *drive = change->drive;
 	struct squib_token_bucket bandwidth = drive->bandwidth, buckets_ops = drive->ops;
@@ -273,8 +264,8 @@ static int update_drive(struct drives *drives, struct change *change,
 	if (refused != NULL)
 		return fault_set(change->fault, -ENOTSUP, "the qemu engine does not support a rate "
 				 "limiter with %s yet (drive %s)", refused, drive->id);
-	if (update->path_on_host != NULL)
-		r = change_file(change, update->path_on_host, drives->next_set++, paused);
+	if (file_fd >= 0)
+		r = change_file(change, file_fd, drives->next_set++, paused);
 	if (r == 0 && update->rate_limiter != NULL)
 		r = change_limits(change, &bytes, &ops);
 	if (r == 0) {
@@ -285,8 +276,8 @@ static int update_drive(struct drives *drives, struct change *change,
 }
 
 int drives_update(struct drives *drives, struct qemu_engine *qemu,
-		  const struct squib_drive_update *update, bool paused, uint64_t deadline_ns,
-		  struct fault *fault)
+		  const struct squib_drive_update *update, int file_fd, bool paused,
+		  uint64_t deadline_ns, struct fault *fault)
 {
 	for (size_t i = 0; i < drives->count; i++) {
 		struct change change = { .qemu = qemu, .drive = &drives->drive[i], .index = i,
@@ -295,7 +286,7 @@ int drives_update(struct drives *drives, struct qemu_engine *qemu,
 
 		if (strcmp(drives->drive[i].id, update->drive_id) != 0)
 			continue;
-		r = update_drive(drives, &change, update, paused);
+		r = update_drive(drives, &change, update, file_fd, paused);
 		if (r < 0)
 			fault_prefix(fault, "Block: ");
 		return r;

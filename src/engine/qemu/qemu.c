@@ -861,12 +861,12 @@ static int engine_send_ctrl_alt_del(struct engine *engine, struct fault *fault)
 }
 
 static int engine_update_drive(struct engine *engine, const struct squib_drive_update *update,
-			       struct fault *fault)
+			       int file_fd, struct fault *fault)
 {
 	struct qemu_engine *qemu = qemu_of(engine);
 
-	return drives_update(qemu->drives, qemu, update, qemu->paused, command_deadline(qemu),
-			     fault);
+	return drives_update(qemu->drives, qemu, update, file_fd, qemu->paused,
+			     command_deadline(qemu), fault);
 }
 
 static size_t engine_serial_input(struct engine *engine, const void *data, size_t len)

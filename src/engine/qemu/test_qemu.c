@@ -575,16 +575,16 @@ static void a_drive_s_change_that_fails_is_told_and_may_be_repeated(void **state
 		snprintf(mode, sizeof(mode), "refuses-%zu", i + 1);
 		assert_int_equal(start(f, mode), 0);
 		before = open_fds();
-		r = engine_qemu.update_drive(f->engine, &update, &f->fault);
+		r = engine_qemu.update_drive(f->engine, &update, file.fd, &f->fault);
 		if ((r < 0) != needed[i])
 			fail_msg("command %zu: %d %s", i + 1, r, fault_text(&f->fault));
 		if (r < 0)
 			assert_int_equal(strncmp(fault_text(&f->fault), "Block: QEMU refuses ", 20), 0);
-		assert_int_equal(engine_qemu.update_drive(f->engine, &update, &f->fault), 0);
+		assert_int_equal(engine_qemu.update_drive(f->engine, &update, file.fd, &f->fault), 0);
 		assert_int_equal(open_fds(), before);
-		assert_true(engine_qemu.update_drive(f->engine, &other, &f->fault) < 0);
+		assert_true(engine_qemu.update_drive(f->engine, &other, file.fd, &f->fault) < 0);
 		update.rate_limiter = &burst_limiter;
-		assert_int_equal(engine_qemu.update_drive(f->engine, &update, &f->fault), -ENOTSUP);
+		assert_int_equal(engine_qemu.update_drive(f->engine, &update, file.fd, &f->fault), -ENOTSUP);
 		update.rate_limiter = &limiter;
 		engine_qemu.destroy(f->engine);
 		f->engine = NULL;

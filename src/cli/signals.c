@@ -229,6 +229,18 @@ static _Noreturn void end_by_signal(int signal)
 	_exit(128 + signal);
 }
 
+/* A failed assertion, for one. The process dies of it as it would have, but tidily. */
+static void handle_bug(int signal, siginfo_t *info, void *context)
+{
+	struct signals *signals = handlers_signals;
+
+	(void)info;
+	(void)context;
+	if (signals != NULL && signals->listener->crashing != NULL)
+		signals->listener->crashing(signals->listener);
+	end_by_signal(signal);
+}
+
 static _Noreturn void end(struct signals *signals, const struct signalfd_siginfo *info)
 {
 	int signal = (int)info->ssi_signo;
@@ -259,11 +271,13 @@ static void signals_ready(struct loop_source *source, uint32_t events)
  */
 
 static const int crash_signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGSYS, SIGXFSZ };
+static const int bug_signals[] = { SIGABRT, SIGFPE, SIGTRAP };
 static const int loop_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGXCPU };
 
 static bool left_to_sanitizers(int signal)
 {
-	return SANITIZED && (signal == SIGSEGV || signal == SIGBUS || signal == SIGILL);
+	return SANITIZED && (signal == SIGSEGV || signal == SIGBUS || signal == SIGILL ||
+			     signal == SIGFPE);
 }
 
 /* A blocked signal is kept even when it is ignored, and would come out of the descriptor. */
@@ -291,6 +305,9 @@ static void install_handlers(void)
 	for (size_t i = 0; i < ARRAY_SIZE(crash_signals); i++)
 		if (!left_to_sanitizers(crash_signals[i]))
 			install(crash_signals[i], handle_crash);
+	for (size_t i = 0; i < ARRAY_SIZE(bug_signals); i++)
+		if (!left_to_sanitizers(bug_signals[i]))
+			install(bug_signals[i], handle_bug);
 	install(SIGPIPE, handle_sigpipe);
 }
 
@@ -364,6 +381,9 @@ static void remove_handlers(void)
 	for (size_t i = 0; i < ARRAY_SIZE(crash_signals); i++)
 		if (!left_to_sanitizers(crash_signals[i]))
 			sigaction(crash_signals[i], &action, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(bug_signals); i++)
+		if (!left_to_sanitizers(bug_signals[i]))
+			sigaction(bug_signals[i], &action, NULL);
 	sigaction(SIGPIPE, &action, NULL);
 }
 

@@ -7,6 +7,7 @@
  *	SIGHUP, SIGXCPU		end with 156, 154
  *	SIGXFSZ, SIGSYS		end with 151, 148
  *	SIGSEGV, SIGBUS, SIGILL	end with 150, 149, 157; left to the sanitizers in a build with them
+ *	SIGABRT, SIGFPE, SIGTRAP  end by that very signal; SIGFPE left to the sanitizers as well
  *	SIGPIPE			is counted and logged; the write fails with EPIPE
  *
  * The first two rows are blocked and come through the loop; the others interrupt the thread that
@@ -35,7 +36,7 @@ struct signals_listener {
 	/* From the loop, for rows one and two: stop helpers, restore the terminal. Returns soon. */
 	void (*ending)(struct signals_listener *listener, int signal);
 	/*
-	 * For rows three and four, in a handler, on any thread and in the middle of anything: only
+	 * For rows three to five, in a handler, on any thread and in the middle of anything: only
 	 * what is async-signal-safe, as killing a helper by its id.
 	 */
 	void (*crashing)(struct signals_listener *listener);

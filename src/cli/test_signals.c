@@ -275,6 +275,21 @@ static void a_file_too_large_ends_with_its_code(void **state)
 	assert_string_equal(fixture->marks, "crashing");
 }
 
+static void fail_an_assertion(struct child *child)
+{
+	(void)child;
+	abort();
+}
+
+static void a_failed_assertion_ends_tidily(void **state)
+{
+	struct fixture *fixture = *state;
+	int status = run(fixture, fail_an_assertion);
+
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	assert_string_equal(fixture->marks, "crashing");
+}
+
 static void send_xfsz(struct child *child)
 {
 	(void)child;
@@ -490,6 +505,7 @@ int main(void)
 		TEST(as_process_1_term_is_an_exit_code),
 		TEST(hup_and_xcpu_have_exit_codes),
 		TEST(a_file_too_large_ends_with_its_code),
+		TEST(a_failed_assertion_ends_tidily),
 		TEST(xfsz_is_told_of),
 		TEST(a_forbidden_call_is_named),
 		TEST(a_sys_that_was_sent_is_unexpected),

@@ -60,17 +60,25 @@ func (c *client) submit(method, path string, body, into interface{}) error {
 		ConsumesMediaTypes: []string{"application/json"},
 		Schemes:            []string{"http"},
 		Context:            context.Background(),
-		Params: runtime.ClientRequestWriterFunc(func(request runtime.ClientRequest, _ strfmt.Registry) error {
-			if body == nil {
-				return nil
-			}
-			return request.SetBodyParam(body)
-		}),
-		Reader: runtime.ClientResponseReaderFunc(func(answer runtime.ClientResponse, consumer runtime.Consumer) (interface{}, error) {
-			return nil, read(answer, consumer, into)
-		}),
+		Params:             writer(body),
+		Reader:             reader(into),
 	})
 	return err
+}
+
+func writer(body interface{}) runtime.ClientRequestWriterFunc {
+	return func(request runtime.ClientRequest, _ strfmt.Registry) error {
+		if body == nil {
+			return nil
+		}
+		return request.SetBodyParam(body)
+	}
+}
+
+func reader(into interface{}) runtime.ClientResponseReaderFunc {
+	return func(answer runtime.ClientResponse, consumer runtime.Consumer) (interface{}, error) {
+		return nil, read(answer, consumer, into)
+	}
 }
 
 func read(answer runtime.ClientResponse, consumer runtime.Consumer, into interface{}) error {

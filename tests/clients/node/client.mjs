@@ -125,7 +125,8 @@ async function aMachineIsConfiguredAndStarted() {
   fs.writeFileSync(`${directory}/disk`, Buffer.alloc(4096));
   const steps = [
     ["/boot-source", { kernel_image_path: `${directory}/kernel`, boot_args: "console=ttyS0" }],
-    ["/drives/rootfs", { drive_id: "rootfs", path_on_host: `${directory}/disk`, is_root_device: true, is_read_only: false }],
+    ["/drives/rootfs", { drive_id: "rootfs", path_on_host: `${directory}/disk`, is_root_device: true,
+      is_read_only: false }],
     ["/vsock", { guest_cid: 3, uds_path: `${directory}/v.sock` }],
     ["/actions", { action_type: "InstanceStart" }],
   ];

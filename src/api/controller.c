@@ -55,6 +55,7 @@ struct squib_controller {
 	bool queue_wake;			/* it is to be written when the lock is released */
 	struct deadline_waker *waker;
 	struct mirror_box mirror;
+	unsigned int unpublished;		/* what memory ran out for: due with the next change */
 };
 
 /* Whoever is woken would at once wait for the lock: so first release it, then wake. */
@@ -362,8 +363,10 @@ static int publish(struct squib_controller *c, unsigned int changes)
 	CLEANUP(buf_done) struct buf body = BUF_INIT;
 	int r = 0;
 
+	changes |= c->unpublished;
 	if (changes == 0)
 		return 0;
+	c->unpublished = changes;
 	buf_reserve(&body, 1024);	/* most are smaller; a failure shows below */
 	for (unsigned int i = 0; i < RESOURCE_MIRROR_COUNT && r == 0; i++) {
 		int status;
@@ -378,8 +381,12 @@ static int publish(struct squib_controller *c, unsigned int changes)
 		if (changed[i] == NULL)
 			r = -ENOMEM;
 	}
-	if (r == 0)
-		return mirror_publish(&c->mirror, changed);
+	if (r == 0) {
+		r = mirror_publish(&c->mirror, changed);
+		if (r == 0)
+			c->unpublished = 0;
+		return r;
+	}
 	for (unsigned int i = 0; i < RESOURCE_MIRROR_COUNT; i++)
 		mirror_answer_unref(changed[i]);
 	return r;

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import time
+import weakref
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SQUIB = os.environ.get("SQUIB", os.path.join(TOP, "build", "squib"))
@@ -42,10 +43,15 @@ class Monitor:
         with open(self.stdout_path, "wb") as out, open(self.stderr_path, "wb") as err:
             self.process = subprocess.Popen(argv, cwd=self.directory, stdin=subprocess.DEVNULL,
                                             stdout=out, stderr=err)
-        self.pidfd = os.pidfd_open(self.process.pid)
+        pidfd = os.pidfd_open(self.process.pid)
         self.gone = select.poll()
-        self.gone.register(self.pidfd, select.POLLIN)
-        self.wait_until(self.answers, "it served its socket")
+        self.gone.register(pidfd, select.POLLIN)
+        weakref.finalize(self, os.close, pidfd)
+        try:
+            self.wait_until(self.answers, "it served its socket")
+        except AssertionError:
+            self.kill()
+            raise
 
     def wait_until(self, condition, what):
         """Poll a condition; give up when the program has ended or hangs."""
@@ -112,11 +118,15 @@ class Monitor:
         assert "Sanitizer" not in self.stderr() and "runtime error" not in self.stderr(), self.stderr()
         return True
 
+    def kill(self):
+        """Whatever happened, nothing stays."""
+        self.process.kill()
+        self.process.wait()
+
     def end(self):
         """Ends it as clients do, and sees that it was still there to be ended."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(HANG_S)
-        os.close(self.pidfd)
         assert "Sanitizer" not in self.stderr() and "runtime error" not in self.stderr(), self.stderr()
         return code

@@ -25,10 +25,14 @@ def start(tmp_path):
         return made[-1]
 
     yield make
-    for each in made:
-        if each.process.poll() is None:
-            each.is_well()
-            assert each.end() == -signal.SIGTERM
+    try:
+        for each in made:
+            if each.process.poll() is None:
+                each.is_well()
+                assert each.end() == -signal.SIGTERM
+    finally:
+        for each in made:
+            each.kill()
 
 
 @pytest.fixture

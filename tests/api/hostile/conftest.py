@@ -32,11 +32,14 @@ def growth_kib():
 @pytest.fixture
 def squib(tmp_path, growth_kib):
     made = monitor.Monitor(tmp_path, "--level", "Error")
-    made.is_well()
-    fds, resident_kib = made.fd_count(), made.resident_kib()
-    yield made
-    made.is_well()
-    made.wait_until(lambda: made.fd_count() <= fds, f"only the first {fds} descriptors were open")
-    if growth_kib is not None:
-        assert made.resident_kib() < resident_kib + growth_kib
-    assert made.end() == -signal.SIGTERM
+    try:
+        made.is_well()
+        fds, resident_kib = made.fd_count(), made.resident_kib()
+        yield made
+        made.is_well()
+        made.wait_until(lambda: made.fd_count() <= fds, f"only the first {fds} descriptors were open")
+        if growth_kib is not None:
+            assert made.resident_kib() < resident_kib + growth_kib
+        assert made.end() == -signal.SIGTERM
+    finally:
+        made.kill()

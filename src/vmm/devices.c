@@ -101,6 +101,8 @@ static int unplug_device(struct vmm *vmm, const struct squib_action *action, str
 		return fault_set(fault, -ENODEV, "Device not found");
 	if (device->root)
 		return fault_set(fault, -EINVAL, "Cannot unplug root device");
+	if (device->kind == DEVICE_DRIVE)
+		host_remove_drive(vmm->host, device->id);
 	attached_remove(&vmm->devices, device);
 	return 0;
 }

@@ -48,6 +48,13 @@ static void host_file_move(struct host_file *to, struct host_file *from)
 	*from = HOST_FILE_NONE;
 }
 
+static void host_drive_free(struct host_drive *drive)
+{
+	host_file_done(&drive->file);
+	free(drive->drive_id);
+	free(drive);
+}
+
 int host_new(struct host **ret_host)
 {
 	struct host *host = calloc(1, sizeof(*host));
@@ -70,9 +77,7 @@ void host_free(struct host *host)
 		struct host_drive *drive = host->drives;
 
 		host->drives = drive->next;
-		host_file_done(&drive->file);
-		free(drive->drive_id);
-		free(drive);
+		host_drive_free(drive);
 	}
 	free(host);
 }
@@ -202,6 +207,19 @@ int host_set_drive(struct host *host, const struct squib_drive *config, struct f
 		return fault_set(fault, -ENOMEM, "Drive config error: Out of memory");
 	host_file_move(&drive->file, &file);
 	return 0;
+}
+
+void host_remove_drive(struct host *host, const char *drive_id)
+{
+	for (struct host_drive **at = &host->drives; *at != NULL; at = &(*at)->next) {
+		struct host_drive *drive = *at;
+
+		if (strcmp(drive->drive_id, drive_id) != 0)
+			continue;
+		*at = drive->next;
+		host_drive_free(drive);
+		return;
+	}
 }
 
 static int bind_vsock(const char *path)

@@ -81,6 +81,17 @@ meson_tests() {
 	tally "$name" "$status" "$logs/$name.log"
 }
 
+# Nothing to do the second time.
+make_guests() {
+	local arch
+	for arch in x86_64 aarch64; do
+		guest/make-guest.sh "$arch" "build/guest/$arch" >"$logs/guest-$arch.log" 2>&1 || {
+			cat "$logs/guest-$arch.log"
+			failed=$((failed + 1))
+		}
+	done
+}
+
 part_unit() {
 	say "unit tests, with AddressSanitizer and UBSan"
 	meson_tests unit build-asan
@@ -110,6 +121,7 @@ part_clients() {
 	say "real clients"
 	run differential bash -c 'node tests/clients/http_differential.mjs && echo "1 passed, 0 failed" ||
 		{ echo "0 passed, 1 failed"; exit 1; }'
+	make_guests
 	SQUIB=$PWD/build-asan/squib run clients $python -m pytest -q -rs tests/clients
 }
 
@@ -125,10 +137,7 @@ part_install() {
 
 part_guest() {
 	say "guests"
-	for arch in x86_64 aarch64; do
-		guest/make-guest.sh "$arch" "build/guest/$arch" ||
-			{ echo "no $arch guest"; failed=$((failed + 1)); }
-	done
+	make_guests
 	SQUIB=$PWD/build-asan/squib run guest $python -m pytest -q -rs tests/guest
 }
 

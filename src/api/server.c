@@ -79,6 +79,7 @@ struct squib_server {
 	_Atomic uint64_t armed_ns;	/* when the timer runs out; 0: it does not */
 	_Atomic bool deadline_changed;	/* the timer may have to run out earlier */
 	uint64_t accept_again_ns;	/* not 0: the listener is not watched until then */
+	bool accept_failed;		/* told already */
 	bool any_again;
 	bool stop;			/* under lock */
 	bool threaded;
@@ -543,6 +544,7 @@ static void listener_ready(struct loop_source *source, uint32_t events)
 		int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd >= 0) {
+			server->accept_failed = false;
 			connection_open(server, fd);
 			continue;
 		}
@@ -550,8 +552,10 @@ static void listener_ready(struct loop_source *source, uint32_t events)
 			return;
 		if (errno == EINTR || errno == ECONNABORTED)
 			continue;
-		api_log(server->controller, ERROR, "API Server error on retrieving incoming "
-			"request: %s", os_error_words(errno));
+		if (!server->accept_failed)
+			api_log(server->controller, ERROR, "API Server error on retrieving incoming "
+				"request: %s", os_error_words(errno));
+		server->accept_failed = true;
 		/* out of descriptors or memory: the listener would be ready for ever */
 		server->accept_again_ns = clock_ns() + ACCEPT_RETRY_NS;
 		loop_modify(server->loop, source, 0);

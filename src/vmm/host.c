@@ -66,19 +66,24 @@ int host_new(struct host **ret_host)
 	return 0;
 }
 
-void host_free(struct host *host)
+void host_release(struct host *host)
 {
-	if (host == NULL)
-		return;
 	host_file_done(&host->kernel);
 	host_file_done(&host->initrd);
-	host_file_done(&host->vsock);	/* the socket file stays, as upstream's does */
 	while (host->drives != NULL) {
 		struct host_drive *drive = host->drives;
 
 		host->drives = drive->next;
 		host_drive_free(drive);
 	}
+}
+
+void host_free(struct host *host)
+{
+	if (host == NULL)
+		return;
+	host_release(host);
+	host_file_done(&host->vsock);	/* the socket file stays, as upstream's does */
 	free(host);
 }
 

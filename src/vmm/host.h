@@ -28,6 +28,13 @@ int host_set_boot_source(struct host *host, const struct squib_boot_source *sour
 int host_set_drive(struct host *host, const struct squib_drive *drive, struct fault *fault);
 int host_set_vsock(struct host *host, const struct squib_vsock *vsock, struct fault *fault);
 
+/**
+ * host_release() - close the files a machine was started with; the engine has its own by then
+ *
+ * Else they would be held when a drive has long got another file, or is unplugged.
+ */
+void host_release(struct host *host);
+
 /** host_remove_drive() - close the file of an unplugged drive; nothing if there is none */
 void host_remove_drive(struct host *host, const char *drive_id);
 

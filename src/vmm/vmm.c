@@ -193,6 +193,7 @@ int vmm_start(struct vmm *vmm, struct squib_action *action, struct fault *fault)
 			fault_set(fault, r, "Internal error while starting microVM: Out of memory");
 		return r;
 	}
+	host_release(vmm->host);
 	vmm->engine = engine;
 	vmm->started = squib_action_ref(action);
 	vmm->machine = machine;

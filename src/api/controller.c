@@ -44,7 +44,8 @@ struct squib_controller {
 	pthread_mutex_t lock;
 	enum squib_phase phase;
 	bool closed;				/* no monitor any more */
-	bool held;				/* only a replay's actions get their turn */
+	unsigned int holds;			/* not 0: only a replay's actions get their turn */
+	uint64_t changes;			/* of the description so far */
 	bool boot_path;				/* something was configured that forbids a snapshot load */
 	struct machine *machine;
 	struct action_list submitted;
@@ -441,8 +442,6 @@ static int check_machine(struct squib_controller *c, struct squib_action *action
 		if (!machine_has_boot_source(c->machine))
 			r = fault_set(fault, -EINVAL, "Start microvm error: Cannot start microvm "
 				      "without kernel configuration.");
-		else
-			r = machine_view(c->machine, action->arena, &action->machine);
 		break;
 	case SQUIB_SNAPSHOT_LOAD:
 		if (c->boot_path)
@@ -506,7 +505,7 @@ static struct squib_action *take_submitted(struct squib_controller *c)
 {
 	struct squib_action **at = &c->submitted.first;
 
-	while (*at != NULL && c->held && !(*at)->replay && !c->closed)
+	while (*at != NULL && c->holds > 0 && !(*at)->replay && !c->closed)
 		at = &(*at)->next;
 	return *at == NULL ? NULL : list_remove(&c->submitted, at);
 }
@@ -545,6 +544,7 @@ static void pump(struct squib_controller *c)
 		}
 		action->stage = ACTION_CURRENT;
 		action->phase_before = c->phase;
+		action->seen_changes = c->changes;
 		if (action->type == SQUIB_INSTANCE_START || action->type == SQUIB_SNAPSHOT_LOAD)
 			c->phase = SQUIB_PHASE_STARTING;
 		c->current = action;
@@ -625,7 +625,7 @@ int controller_set_deadline_waker(struct squib_controller *c, struct deadline_wa
 void controller_hold(struct squib_controller *c, bool hold)
 {
 	pthread_mutex_lock(&c->lock);
-	c->held = hold;
+	c->holds += hold ? 1 : -1u;
 	pump(c);
 	unlock(c);
 }
@@ -656,6 +656,17 @@ static struct squib_action *queue_take(struct squib_controller *c)
 	return action;
 }
 
+/*
+ * The machine that a start is about to make is looked at now, not when the start was admitted:
+ * changes before it in the queue may have expired for their clients and be made all the same.
+ */
+static int add_machine(struct squib_controller *c, struct squib_action *action)
+{
+	if (action->type != SQUIB_INSTANCE_START)
+		return 0;
+	return machine_view(c->machine, action->arena, &action->machine);
+}
+
 int squib_controller_next(struct squib_controller *c, int timeout_ms,
 			  struct squib_action **ret_action)
 {
@@ -664,13 +675,20 @@ int squib_controller_next(struct squib_controller *c, int timeout_ms,
 
 	for (;;) {
 		struct squib_action *action;
-		bool closed;
 		uint64_t now_ns;
+		bool closed;
+		int r = 0;
 
 		pthread_mutex_lock(&c->lock);
 		action = queue_take(c);
+		if (action != NULL)
+			r = add_machine(c, action);
 		closed = c->closed;
 		unlock(c);
+		if (r < 0) {
+			squib_action_fail(action, "Out of memory");
+			continue;
+		}
 		if (action != NULL) {
 			*ret_action = action;
 			return 1;
@@ -693,13 +711,43 @@ int squib_controller_fd(struct squib_controller *c)
 	return c->queue_fd;
 }
 
-/* The monitor did it: description, phase. */
-static int take_effect(struct squib_controller *c, struct squib_action *action)
+/* Is it a part of the machine that the action changes? */
+static bool is_about_machine(enum squib_action_type type)
 {
-	int r = machine_apply(c->machine, action->type, action->id, action->config, action->arena);
+	switch (type) {
+	case SQUIB_INSTANCE_START:
+	case SQUIB_SNAPSHOT_CREATE:
+	case SQUIB_SNAPSHOT_LOAD:
+	case SQUIB_PATCH_VM:
+	case SQUIB_FLUSH_METRICS:
+	case SQUIB_SEND_CTRL_ALT_DEL:
+		return false;
+	default:
+		return true;
+	}
+}
 
-	if (r < 0)
-		return r;
+/*
+ * The monitor did it: description, phase. When another change was made since this one was
+ * admitted, a late one, the checks are made again: two that exclude each other may have passed.
+ *
+ * Return: 0, or the status of a refusal with its text in @fault.
+ */
+static int take_effect(struct squib_controller *c, struct squib_action *action,
+		       struct fault *fault)
+{
+	int status = 0;
+
+	if (is_about_machine(action->type) && action->seen_changes != c->changes)
+		status = check_machine(c, action, fault);
+	if (status != 0)
+		return status;
+	if (machine_apply(c->machine, action->type, action->id, action->config,
+			  action->arena) < 0) {
+		fault_set(fault, -ENOMEM, "Out of memory");
+		return 500;
+	}
+	c->changes++;
 	if (c->phase == SQUIB_PHASE_UNINITIALIZED)
 		c->phase = SQUIB_PHASE_NOT_STARTED;
 	if (action->type == SQUIB_PATCH_VM && is_post_boot(c->phase)) {
@@ -730,8 +778,10 @@ static void take_back(struct squib_controller *c, const struct squib_action *act
 static void answer(struct squib_action *action, int status, const char *body, bool lost)
 {
 	struct squib_controller *c = action->controller;
+	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
 	bool success = status < 300;
 	unsigned int changes;
+	int refusal;
 
 	pthread_mutex_lock(&c->lock);
 	if (action->answered) {
@@ -741,9 +791,10 @@ static void answer(struct squib_action *action, int status, const char *body, bo
 	}
 	action->answered = true;
 	changes = success || lost ? changes_of(action->type) : 0;
-	if (success && take_effect(c, action) < 0) {
-		status = 500;
-		body = "Out of memory";
+	refusal = success ? take_effect(c, action, &fault) : 0;
+	if (refusal != 0) {
+		status = refusal;
+		body = fault_text(&fault);
 		success = false;
 	}
 	if (!success)

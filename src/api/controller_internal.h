@@ -51,6 +51,7 @@ struct squib_action {
 	enum action_stage { ACTION_SUBMITTED, ACTION_CURRENT, ACTION_ENDED } stage;
 	uint64_t deadline_ns;			/* while current and queued; 0: not in the queue yet */
 	enum squib_phase phase_before;		/* to go back to when it fails */
+	uint64_t seen_changes;			/* of the description, when it was admitted */
 	struct waiter *waiter;			/* NULL: nobody waits (any more) */
 	struct outcome outcome;
 	struct squib_action *next;		/* in the submitted list, then in the queue */
@@ -102,7 +103,7 @@ int controller_set_deadline_waker(struct squib_controller *controller,
 				  struct deadline_waker *waker);
 
 /**
- * controller_hold() - while held, only actions of a replay get their turn
+ * controller_hold() - while held (by one or more), only actions of a replay get their turn
  *
  * Requests of clients that arrive before a configuration file is through wait (contract 6.3).
  */

@@ -356,6 +356,61 @@ static void the_machine_of_a_start_is_whole_and_lives_with_the_action(void **sta
 	squib_action_unref(action);
 }
 
+#define PUT_ROOT(id) \
+	"PUT /drives/" id " HTTP/1.1\r\nContent-Length: 57\r\n\r\n" \
+	"{\"drive_id\":\"" id "\",\"is_root_device\":true,\"path_on_host\":\"p\"}"
+
+static void a_late_change_is_part_of_the_start_behind_it(void **state)
+{
+	struct squib_controller_options options = stub_options();
+	struct squib_action *action;
+	struct answer answer;
+	struct stub stub;
+	int fd;
+
+	(void)state;
+	options.timeouts.config_ms = 10;
+	stub_start(&stub, &options, NULL);
+	fd = stub_connect(&stub);
+	stub_send(fd, PUT("/boot-source", 25, "{\"kernel_image_path\":\"k\"}"));
+	squib_action_succeed(take(&stub, SQUIB_PUT_BOOT_SOURCE));
+	answer = stub_read_answer(fd);		/* 204, or 504 when this machine is slow */
+	answer_done(&answer);
+	ask(fd, PUT_ROOT("a"), 504, "timed out");
+	stub_send(fd, START);
+	squib_action_succeed(take(&stub, SQUIB_PUT_DRIVE));
+	action = take(&stub, SQUIB_INSTANCE_START);
+	assert_int_equal(squib_action_machine(action)->drive_count, 1);
+	squib_action_succeed(action);
+	expect(fd, 204, "");
+	close(fd);
+	stub_stop(&stub);
+}
+
+static void late_changes_that_exclude_each_other_are_checked_again(void **state)
+{
+	struct squib_controller_options options = stub_options();
+	struct answer answer;
+	struct stub stub;
+	int fd;
+
+	(void)state;
+	options.timeouts.config_ms = 10;
+	stub_start(&stub, &options, NULL);
+	fd = stub_connect(&stub);
+	ask(fd, PUT_ROOT("a"), 504, "timed out");
+	ask(fd, PUT_ROOT("b"), 504, "timed out");
+	squib_action_succeed(take(&stub, SQUIB_PUT_DRIVE));
+	squib_action_succeed(take(&stub, SQUIB_PUT_DRIVE));
+	ask(fd, GET("/vm/config"), 200, "\"drives\":[{\"drive_id\":\"a\"");
+	stub_send(fd, GET("/vm/config"));
+	answer = stub_read_answer(fd);
+	assert_null(strstr(answer.body, "\"drive_id\":\"b\""));
+	answer_done(&answer);
+	close(fd);
+	stub_stop(&stub);
+}
+
 static void a_server_runs_in_the_callers_loop(void **state)
 {
 	struct squib_controller_options options = stub_options();
@@ -610,6 +665,8 @@ int main(void)
 		cmocka_unit_test(a_start_that_timed_out_keeps_changes_away_until_it_ends),
 		cmocka_unit_test(a_failed_start_can_be_tried_again),
 		cmocka_unit_test(the_machine_of_a_start_is_whole_and_lives_with_the_action),
+		cmocka_unit_test(a_late_change_is_part_of_the_start_behind_it),
+		cmocka_unit_test(late_changes_that_exclude_each_other_are_checked_again),
 		cmocka_unit_test(a_server_runs_in_the_callers_loop),
 		cmocka_unit_test(nothing_leaks_over_thousands_of_rounds),
 		cmocka_unit_test(the_eleventh_client_is_told_so),

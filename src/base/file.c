@@ -27,5 +27,7 @@ int file_read(const char *path, struct buf *out)
 		if (n <= 0)
 			return n < 0 ? -errno : 0;
 		out->len += (size_t)n;
+		if (out->len > FILE_READ_MAX)
+			return -EFBIG;
 	}
 }

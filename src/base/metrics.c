@@ -507,7 +507,8 @@ int metrics_open(struct metrics *metrics, const struct squib_metrics *config, co
 	 * that is rotated by copying and truncating goes on at its new end.
 	 */
 	CLEANUP(fd_close) int fd = open(config->metrics_path,
-					O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0666);
+					O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+					0666);
 	int r;
 
 	if (fd < 0)		/* upstream, too, looks at the path first */

@@ -238,9 +238,14 @@ static int bind_vsock(const char *path)
 	if (len == 0 || len >= sizeof(address.sun_path))
 		return len == 0 ? -EINVAL : -ENAMETOOLONG;
 	memcpy(address.sun_path, path, len);
-	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    listen(fd, SOMAXCONN) < 0)
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		return -errno;
+	if (listen(fd, SOMAXCONN) < 0) {
+		int r = -errno;
+
+		unlink(path);
+		return r;
+	}
 	return fd_take(&fd);
 }
 

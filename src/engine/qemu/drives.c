@@ -245,6 +245,18 @@ static int change_limits(struct change *change, const struct throttle *bytes,
 		   "\"value\":%s}", change->index, limits.data);
 }
 
+/* As the drive had them; the first fault is the one to tell. */
+static void restore_limits(struct change *change)
+{
+	struct change quiet = *change;
+	struct throttle bytes, ops;
+
+	quiet.fault = NULL;
+	if (throttle_from_bucket(&change->drive->bandwidth, &bytes) == NULL &&
+	    throttle_from_bucket(&change->drive->ops, &ops) == NULL)
+		change_limits(&quiet, &bytes, &ops);
+}
+
 static int update_drive(struct drives *drives, struct change *change,
 			const struct squib_drive_update *update, int file_fd, bool paused)
 {
@@ -264,10 +276,14 @@ static int update_drive(struct drives *drives, struct change *change,
 	if (refused != NULL)
 		return fault_set(change->fault, -ENOTSUP, "the qemu engine does not support a rate "
 				 "limiter with %s yet (drive %s)", refused, drive->id);
-	if (file_fd >= 0)
-		r = change_file(change, file_fd, drives->next_set++, paused);
-	if (r == 0 && update->rate_limiter != NULL)
+	/* the limits first: they can be set back with one command, the file cannot */
+	if (update->rate_limiter != NULL)
 		r = change_limits(change, &bytes, &ops);
+	if (r == 0 && file_fd >= 0) {
+		r = change_file(change, file_fd, drives->next_set++, paused);
+		if (r < 0 && update->rate_limiter != NULL)
+			restore_limits(change);
+	}
 	if (r == 0) {
 		drive->bandwidth = bandwidth;
 		drive->ops = buckets_ops;

@@ -3,8 +3,8 @@
 // Our request parser against Node's: some thousand generated messages, well-formed and damaged,
 // go to both, and they have to agree on method, path, body, and whether the message is accepted.
 // Where they do not, a rule of the table below has to say why; a difference without a rule fails,
-// and so does, in the usual run, a rule that nothing falls under. Node's side is http.createServer() on a Unix
-// socket, ours is http_driver.c.
+// and so does, in the usual run, a rule that nothing falls under (an optional one is for some
+// versions of Node). Node's side is http.createServer() on a Unix socket, ours is http_driver.c.
 //
 //	node tests/clients/http_differential.mjs [--seed N] [--count N] [--show RULE] [DRIVER]
 //
@@ -394,6 +394,7 @@ const RULES = [
 	  when: (d) => d.ourError.includes("Key:Transfer-Encoding") && nodeWentOn(d) &&
 		values(d, "transfer-encoding").some((value) => /,\s*chunked/i.test(value)) },
 	{ name: "a bare CR or LF in chunk lines: refused by us, taken by older parsers of Node's",
+	  optional: true,
 	  when: (d) => d.ourError.includes("Key:Transfer-Encoding") && nodeWentOn(d) && isChunked(d, 1) &&
 		hasBare(d.rest.slice(d.head.length)) },
 	{ name: "chunk extensions and trailers are dropped by us; Node reads them",
@@ -469,7 +470,9 @@ async function main()
 	console.log(`${messages.length} messages: ${same} the same, ` +
 		`${messages.length - same - unexplained} by rule, ${unexplained} unexplained`);
 	const isDefault = options.seed === DEFAULTS.seed && options.count === DEFAULTS.count;
-	const stale = !isDefault ? [] : [...used].filter(([, count]) => count === 0).map(([name]) => name);
+	const optional = new Set(RULES.filter((rule) => rule.optional).map((rule) => rule.name));
+	const stale = !isDefault ? [] : [...used].filter(([name, count]) => count === 0 && !optional.has(name))
+		.map(([name]) => name);
 	if (stale.length > 0)
 		console.log(`rules that nothing falls under: ${stale.join("; ")}`);
 	process.exit(unexplained > 0 || stale.length > 0 ? 1 : 0);

@@ -17,12 +17,12 @@
 #include <sys/eventfd.h>
 
 #include "api/action_table.h"
+#include "api/answers.h"
 #include "base/fd.h"
 #include "base/loop.h"
 #include "base/metrics.h"
 #include "config/machine.h"
 
-#define FAULT_PRE_BOOT "The requested operation is not supported before starting the microVM."
 #define FAULT_POST_BOOT "The requested operation is not supported after starting the microVM."
 #define FAULT_STARTING "The requested operation cannot be served during boot orchestration"
 #define FAULT_GONE "VMM event loop is gone"
@@ -128,91 +128,6 @@ void controller_log(struct squib_controller *c, enum squib_log_level level, cons
 
 /* ---- the life of an action ---- */
 
-int action_new(struct squib_controller *controller, enum squib_action_type type,
-	       struct arena *arena, const char *id, size_t id_len, const void *config,
-	       struct squib_action **ret_action)
-{
-	struct squib_action *action = calloc(1, sizeof(*action));
-	const char *name = action_names[type];
-	char *full;
-
-	if (action == NULL)
-		return -ENOMEM;
-	action->name = name;
-	if (id != NULL) {
-		action->id = arena_memdup(arena, id, id_len);
-		full = arena_alloc(arena, strlen(name) + 1 + id_len + 1);
-		if (action->id == NULL || full == NULL) {
-			free(action);
-			return -ENOMEM;
-		}
-		sprintf(full, "%s/%s", name, action->id);
-		action->name = full;
-	}
-	atomic_init(&action->refs, 1);
-	action->arena = arena_ref(arena);
-	action->type = type;
-	action->config = config;
-	atomic_fetch_add_explicit(&controller->refs, 1, memory_order_relaxed);
-	action->controller = controller;
-	*ret_action = action;
-	return 0;
-}
-
-struct squib_action *squib_action_ref(struct squib_action *action)
-{
-	atomic_fetch_add_explicit(&action->refs, 1, memory_order_relaxed);
-	return action;
-}
-
-static void controller_unref(struct squib_controller *controller);
-
-void squib_action_unref(struct squib_action *action)
-{
-	if (action == NULL ||
-	    atomic_fetch_sub_explicit(&action->refs, 1, memory_order_acq_rel) != 1)
-		return;
-	controller_unref(action->controller);
-	arena_unref(action->arena);
-	free(action->outcome.body);
-	free(action);
-}
-
-enum squib_action_type squib_action_type(const struct squib_action *action)
-{
-	return action->type;
-}
-
-const char *squib_action_name(const struct squib_action *action)
-{
-	return action->name;
-}
-
-const char *squib_action_id(const struct squib_action *action)
-{
-	return action->id;
-}
-
-const struct squib_machine *squib_action_machine(const struct squib_action *action)
-{
-	return action->machine;
-}
-
-static bool action_has_config(const struct squib_action *action, enum squib_action_type type)
-{
-	if (action->type == SQUIB_PATCH_MMDS)
-		return type == SQUIB_PUT_MMDS;
-	return action->type == type;
-}
-
-#define DEFINE_ACTION_CONFIG(name, type) \
-	const struct squib_##name *squib_action_##name(const struct squib_action *action) \
-	{ \
-		assert(action_has_config(action, type)); \
-		return action->config; \
-	}
-SQUIB_ACTION_CONFIGS(DEFINE_ACTION_CONFIG)
-
 static void outcome_set(struct squib_action *action, int status, const char *body)
 {
 	size_t len = body != NULL ? strlen(body) : 0;
@@ -239,127 +154,9 @@ static void action_end(struct squib_action *action)
 
 /* ---- the mirror ---- */
 
-static const char *wire_state(enum squib_phase phase)
-{
-	switch (phase) {
-	case SQUIB_PHASE_RUNNING:
-		return "Running";
-	case SQUIB_PHASE_PAUSED:
-		return "Paused";
-	default:
-		return "Not started";
-	}
-}
-
-static bool is_post_boot(enum squib_phase phase)
-{
-	return phase == SQUIB_PHASE_RUNNING || phase == SQUIB_PHASE_PAUSED;
-}
-
-static void render_instance_info(const struct squib_controller *c, struct buf *out)
-{
-	const char *version = c->options.vmm_version, *id = c->options.instance_id;
-
-	buf_adds(out, "{\"id\":");
-	buf_add_json_string(out, id, strlen(id));
-	buf_addf(out, ",\"state\":\"%s\",\"vmm_version\":", wire_state(c->phase));
-	buf_add_json_string(out, version, strlen(version));
-	buf_adds(out, ",\"app_name\":\"Firecracker\"}");
-}
-
-static void render_version(const struct squib_controller *c, struct buf *out)
-{
-	const char *version = c->options.firecracker_version;
-
-	buf_adds(out, "{\"firecracker_version\":");
-	buf_add_json_string(out, version, strlen(version));
-	buf_addc(out, '}');
-}
-
-static int render_fault(struct buf *out, const char *fault)
-{
-	buf_reset(out);
-	buf_adds(out, "{\"fault_message\":");
-	buf_add_json_string(out, fault, strlen(fault));
-	buf_addc(out, '}');
-	return 400;
-}
-
-/* The body of a GET answer, and its status (contract 2 and 3). */
-static int render(const struct squib_controller *c, enum resource resource, struct buf *out)
-{
-	static const char no_device[] = "Internal VMM error: Failed perform action on device: "
-					"Device not found";
-	bool post_boot = is_post_boot(c->phase);
-
-	switch (resource) {
-	case RESOURCE_INSTANCE_INFO:
-		render_instance_info(c, out);
-		break;
-	case RESOURCE_VERSION:
-		render_version(c, out);
-		break;
-	case RESOURCE_VM_CONFIG:
-		machine_render_vm_config(c->machine, out);
-		break;
-	case RESOURCE_MACHINE_CONFIG:
-		machine_render_machine_config(c->machine, out);
-		break;
-	case RESOURCE_BALLOON:
-		if (!machine_render_balloon(c->machine, out))
-			return render_fault(out, post_boot ? no_device : "Balloon config error: "
-					    "No balloon device found.");
-		break;
-	case RESOURCE_MMDS:
-		if (post_boot && !machine_has_mmds_interface(c->machine))
-			return render_fault(out, "MMDS error: The MMDS data store is not initialized.");
-		machine_render_mmds(c->machine, out);
-		break;
-	case RESOURCE_MEMORY_HOTPLUG:
-		if (!machine_render_memory_hotplug(c->machine, out))
-			return render_fault(out, post_boot ? no_device : FAULT_PRE_BOOT);
-		break;
-	default:
-		assert(false);
-	}
-	return 200;
-}
-
-#define CHANGES_ALL ((1u << RESOURCE_MIRROR_COUNT) - 1)
-/* What a new phase changes, beside what has changed already. */
-#define CHANGES_PHASE (1u << RESOURCE_INSTANCE_INFO | 1u << RESOURCE_BALLOON | \
-		       1u << RESOURCE_MMDS | 1u << RESOURCE_MEMORY_HOTPLUG)
-
-static unsigned int changes_of(enum squib_action_type type)
-{
-	switch (type) {
-	case SQUIB_PUT_MMDS:
-	case SQUIB_PATCH_MMDS:
-		return 1u << RESOURCE_MMDS;
-	case SQUIB_PUT_LOGGER:
-	case SQUIB_PUT_METRICS:
-	case SQUIB_PUT_SERIAL:
-	case SQUIB_FLUSH_METRICS:
-	case SQUIB_SEND_CTRL_ALT_DEL:
-	case SQUIB_GET_BALLOON_STATISTICS:
-	case SQUIB_GET_BALLOON_HINTING_STATUS:
-		return 0;
-	case SQUIB_PUT_MACHINE_CONFIG:
-	case SQUIB_PATCH_MACHINE_CONFIG:
-	case SQUIB_PUT_CPU_CONFIG:
-		return 1u << RESOURCE_VM_CONFIG | 1u << RESOURCE_MACHINE_CONFIG;
-	case SQUIB_PUT_BOOT_SOURCE:
-	case SQUIB_PUT_DRIVE:
-	case SQUIB_PATCH_DRIVE:
-	case SQUIB_DELETE_DRIVE:
-		return 1u << RESOURCE_VM_CONFIG;
-	default:
-		return CHANGES_ALL & ~(1u << RESOURCE_VERSION);
-	}
-}
-
 static int publish(struct squib_controller *c, unsigned int changes)
 {
+	const struct answer_state state = { &c->options, c->phase, c->machine };
 	struct mirror_answer *changed[RESOURCE_MIRROR_COUNT] = { 0 };
 	CLEANUP(buf_done) struct buf body = BUF_INIT;
 	int r = 0;
@@ -375,7 +172,7 @@ static int publish(struct squib_controller *c, unsigned int changes)
 		if (!(changes & 1u << i))
 			continue;
 		buf_reset(&body);
-		status = render(c, (enum resource)i, &body);
+		status = answer_render(&state, (enum resource)i, &body);
 		r = buf_error(&body);
 		if (r == 0)
 			changed[i] = mirror_answer_new(status, body.data, body.len);
@@ -399,7 +196,7 @@ static int publish(struct squib_controller *c, unsigned int changes)
 static int check_phase(struct squib_controller *c, const struct squib_action *action,
 		       struct fault *fault)
 {
-	bool post_boot = is_post_boot(c->phase);
+	bool post_boot = phase_is_post_boot(c->phase);
 
 	if (c->phase == SQUIB_PHASE_SHUTDOWN) {
 		fault_set(fault, -ESHUTDOWN, FAULT_SHUTDOWN);
@@ -419,7 +216,7 @@ static int check_phase(struct squib_controller *c, const struct squib_action *ac
 		return 400;
 	}
 	if (!post_boot && action_phases[action->type] == ACTION_POST_BOOT) {
-		fault_set(fault, -EINVAL, FAULT_PRE_BOOT);
+		fault_set(fault, -EINVAL, ANSWER_PRE_BOOT);
 		return 400;
 	}
 	return 0;
@@ -429,7 +226,7 @@ static int check_phase(struct squib_controller *c, const struct squib_action *ac
 static int check_machine(struct squib_controller *c, struct squib_action *action,
 			 struct fault *fault)
 {
-	bool post_boot = is_post_boot(c->phase);
+	bool post_boot = phase_is_post_boot(c->phase);
 	int r = 0;
 
 	switch (action->type) {
@@ -460,14 +257,13 @@ static int check_machine(struct squib_controller *c, struct squib_action *action
 				  fault);
 		if (r == -ESTALE) {
 			machine_lose(c->machine, action->type, action->id);
-			publish(c, changes_of(action->type));
+			publish(c, answers_changed_by(action->type));
 		}
 	}
 	if (r == -ENOMEM)
 		fault_set(fault, r, "Out of memory");
 	return r == 0 ? 0 : r == -ENOMEM ? 500 : r == -EFBIG ? 413 : 400;
 }
-
 
 static uint64_t budget_ns(const struct squib_controller *c, enum squib_action_type type)
 {
@@ -522,7 +318,7 @@ static int admit(struct squib_controller *c, struct squib_action *action, struct
 	if (status != 0)
 		return status;
 	status = check_machine(c, action, fault);
-	if (!is_post_boot(c->phase) && machine_action_blocks_load(action->type))
+	if (!phase_is_post_boot(c->phase) && machine_action_blocks_load(action->type))
 		c->boot_path = true;	/* also when it is refused, as upstream */
 	return status;
 }
@@ -750,7 +546,7 @@ static int take_effect(struct squib_controller *c, struct squib_action *action,
 	c->changes++;
 	if (c->phase == SQUIB_PHASE_UNINITIALIZED)
 		c->phase = SQUIB_PHASE_NOT_STARTED;
-	if (action->type == SQUIB_PATCH_VM && is_post_boot(c->phase)) {
+	if (action->type == SQUIB_PATCH_VM && phase_is_post_boot(c->phase)) {
 		const struct squib_vm *vm = action->config;
 
 		c->phase = vm->state == SQUIB_VM_PAUSED ? SQUIB_PHASE_PAUSED : SQUIB_PHASE_RUNNING;
@@ -790,7 +586,7 @@ static void answer(struct squib_action *action, int status, const char *body, bo
 		return;
 	}
 	action->answered = true;
-	changes = success || lost ? changes_of(action->type) : 0;
+	changes = success || lost ? answers_changed_by(action->type) : 0;
 	refusal = success ? take_effect(c, action, &fault) : 0;
 	if (refusal != 0) {
 		status = refusal;
@@ -888,7 +684,7 @@ void squib_controller_set_phase(struct squib_controller *c, enum squib_phase pha
 {
 	pthread_mutex_lock(&c->lock);
 	c->phase = phase;
-	publish(c, CHANGES_PHASE);
+	publish(c, ANSWERS_OF_PHASE);
 	unlock(c);
 }
 
@@ -949,7 +745,13 @@ static void list_drop(struct action_list *list)
 		squib_action_unref(list_remove(list, &list->first));
 }
 
-static void controller_unref(struct squib_controller *c)
+struct squib_controller *controller_ref(struct squib_controller *c)
+{
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+	return c;
+}
+
+void controller_unref(struct squib_controller *c)
 {
 	if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
 		return;
@@ -996,7 +798,7 @@ int squib_controller_new(const struct squib_controller_options *options,
 		r = mirror_box_init(&c->mirror);
 	if (r == 0) {
 		c->metrics = c->own_metrics;
-		r = publish(c, CHANGES_ALL);
+		r = publish(c, ANSWERS_ALL);
 	}
 	if (r < 0) {
 		controller_unref(c);

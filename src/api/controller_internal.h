@@ -68,6 +68,10 @@ int action_new(struct squib_controller *controller, enum squib_action_type type,
 	       struct arena *arena, const char *id, size_t id_len, const void *config,
 	       struct squib_action **ret_action);
 
+/* A controller lives as long as its owner or an action holds on to it. */
+struct squib_controller *controller_ref(struct squib_controller *controller);
+void controller_unref(struct squib_controller *controller);
+
 /**
  * controller_submit() - get in line
  *

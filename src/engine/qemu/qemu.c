@@ -773,7 +773,9 @@ static int engine_probe(enum squib_arch arch, struct fault *reason)
 	char *program = find_program(arch);
 
 	if (program == NULL)
-		return fault_set(reason, -ENOENT, "%s is not installed", program_of(arch));
+		return fault_set(reason, -ENOENT, "%s is not installed (Debian's package is %s)",
+				 program_of(arch), arch == SQUIB_ARCH_X86_64 ?
+				 "qemu-system-x86" : "qemu-system-arm");
 	free(program);
 	return 0;
 }

@@ -421,7 +421,10 @@ int controller_set_deadline_waker(struct squib_controller *c, struct deadline_wa
 void controller_hold(struct squib_controller *c, bool hold)
 {
 	pthread_mutex_lock(&c->lock);
-	c->holds += hold ? 1 : -1u;
+	if (hold)
+		c->holds++;
+	else
+		c->holds--;
 	pump(c);
 	unlock(c);
 }

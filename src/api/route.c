@@ -42,20 +42,13 @@ static bool token_is(struct token token, const char *word)
 	return token.s != NULL && token.len == strlen(word) && memcmp(token.s, word, token.len) == 0;
 }
 
-static const char *const method_names[] = {
-	[HTTP_GET] = "GET",
-	[HTTP_PUT] = "PUT",
-	[HTTP_PATCH] = "PATCH",
-	[HTTP_DELETE] = "DELETE",
-};
-
 /* ‹upstream's text›, then squib's (contract 1.6) */
 static int fault_no_resource(struct fault *fault, const struct http_request *request,
 			     struct token what)
 {
 	return fault_set(fault, -EINVAL,
 			 "Invalid request method and/or path: %s %.*s. No such resource: %.*s",
-			 method_names[request->method], (int)what.len, what.s ? what.s : "",
+			 http_method_name(request->method), (int)what.len, what.s ? what.s : "",
 			 (int)request->uri_len, request->uri);
 }
 
@@ -63,7 +56,7 @@ static int fault_unrecognized(struct fault *fault, const struct http_request *re
 			      const char *prefix, struct token what)
 {
 	return fault_set(fault, -EINVAL, "Unrecognized %s request path `%s%.*s`.",
-			 method_names[request->method], prefix, (int)what.len, what.s ? what.s : "");
+			 http_method_name(request->method), prefix, (int)what.len, what.s ? what.s : "");
 }
 
 static int route_id(struct token token, struct route *route, struct fault *fault)

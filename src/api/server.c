@@ -145,18 +145,7 @@ static void answer_shared(struct connection *conn, struct mirror_answer *answer)
 static void answer_fault(struct connection *conn, int status, bool deprecated, const char *fault,
 			 size_t len)
 {
-	CLEANUP(buf_done) struct buf body = BUF_INIT;
-	struct http_response response = { .status = status, .close = conn->answering_close,
-					  .deprecated = deprecated };
-
-	buf_adds(&body, "{\"fault_message\":");
-	buf_add_json_string(&body, fault, len);
-	buf_addc(&body, '}');
-	response.body = body.data;
-	response.body_len = body.len;
-	http_response_write(&conn->own, &response);
-	if (buf_error(&body) < 0)
-		conn->own.broken = true;
+	http_response_fault(&conn->own, status, conn->answering_close, deprecated, fault, len);
 	request_log_outcome(conn->server->controller, status, fault, len);
 }
 
@@ -387,6 +376,7 @@ static bool connection_parse(struct connection *conn)
 		break;
 	case HTTP_REQUEST:
 		connection_request(conn);
+		http_parser_release(&conn->parser);	/* it may wait long for the next one */
 		break;
 	case HTTP_ERROR:
 		answer_parse_error(conn);

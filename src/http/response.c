@@ -95,12 +95,12 @@ static void write_with_body(struct buf *out, struct http_response *response,
 }
 
 void http_response_fault(struct buf *out, int status, bool close, bool deprecated,
-			 const char *fault)
+			 const char *fault, size_t len)
 {
 	CLEANUP(buf_done) struct buf body = BUF_INIT;
 
 	ADD(&body, "{\"fault_message\":");
-	buf_add_json_string(&body, fault, strlen(fault));
+	buf_add_json_string(&body, fault, len);
 	ADD(&body, "}");
 	write_with_body(out, &(struct http_response){
 		.status = status, .close = close, .deprecated = deprecated }, &body);

@@ -29,7 +29,7 @@ void http_response_write(struct buf *out, const struct http_response *response);
 
 /** http_response_fault() - append a response with {"fault_message":"..."}, JSON-escaped */
 void http_response_fault(struct buf *out, int status, bool close, bool deprecated,
-			 const char *fault);
+			 const char *fault, size_t len);
 
 /** http_response_parse_error() - the 400 of contract 1.4 with its raw newline */
 void http_response_parse_error(struct buf *out, const char *message, size_t len);

@@ -83,11 +83,11 @@ static void faults_are_json(void **state)
 	CLEANUP(buf_done) struct buf out = BUF_INIT;
 
 	(void)state;
-	http_response_fault(&out, 400, false, false, "Empty PUT request.");
+	http_response_fault(&out, 400, false, false, "Empty PUT request.", 18);
 	assert_string_equal(buf_str(&out), "HTTP/1.1 400 " KEEP JSON "Content-Length: 38\r\n\r\n"
 			    "{\"fault_message\":\"Empty PUT request.\"}");
 	buf_reset(&out);
-	http_response_fault(&out, 413, true, true, "\"\\\n\x01\xc3\xa4");
+	http_response_fault(&out, 413, true, true, "\"\\\n\x01\xc3\xa4", 6);
 	assert_string_equal(buf_str(&out), "HTTP/1.1 413 \r\nServer: Firecracker API\r\n"
 			    "Connection: close\r\nDeprecation: true\r\n" JSON
 			    "Content-Length: 34\r\n\r\n"
@@ -132,7 +132,7 @@ static void running_out_of_memory_breaks_the_buffer(void **state)
 		if (what == 0)
 			http_response_write(&out, &(struct http_response){ .status = 204 });
 		else if (what == 1)
-			http_response_fault(&out, 400, false, false, "x");
+			http_response_fault(&out, 400, false, false, "x", 1);
 		else
 			http_response_parse_error(&out, "x", 1);
 		no_memory = false;

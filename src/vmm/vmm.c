@@ -60,7 +60,7 @@ static void boot_timer(struct engine_listener *listener)
 	uint64_t us = clock_ns() / 1000 - vmm->start_us;
 	uint64_t cpu_us = cpu_time_us() - vmm->start_cpu_us;
 
-	log_info(vmm->params.log, "Guest-boot-time = %6ju us %ju ms, %6ju CPU us %ju CPU ms",
+	log_limited_info(vmm->params.log, "Guest-boot-time = %6ju us %ju ms, %6ju CPU us %ju CPU ms",
 		 (uintmax_t)us, (uintmax_t)us / 1000, (uintmax_t)cpu_us, (uintmax_t)cpu_us / 1000);
 }
 

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A virtio device, apart from the transport that shows it to the guest (virtio 1.2, chapter 2). It
+ * sees descriptor chains in guest memory and has a way to raise interrupts, and does not know
+ * whether virtio-mmio or something else is in front of it.
+ *
+ * Threads: the transport's registers are read and written by vCPU threads, queues are served by the
+ * thread of the loop. Each device has a lock; every function of struct virtio_ops is called with
+ * it held, so a device needs no other. Interrupts may be raised with it held.
+ */
+#ifndef SQUIB_VIRTIO_DEVICE_H
+#define SQUIB_VIRTIO_DEVICE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "virtio/queue.h"
+
+#define VIRTIO_QUEUES_MAX 3
+
+struct virtio_device;
+struct virtio_transport;
+
+struct virtio_ops {
+	uint32_t device_id;	/* VIRTIO_ID_* */
+	uint16_t queue_count;	/* up to VIRTIO_QUEUES_MAX */
+	/*
+	 * The driver set DRIVER_OK; the queues it enabled are checked and mapped. 0, or -errno and then
+	 * the device needs reset. Required.
+	 */
+	int (*activate)(struct virtio_device *device);
+	/*
+	 * The driver kicked @queue, which is below queue_count and enabled, or a queue may have
+	 * something to do for another reason. Required. Never blocks for long.
+	 */
+	void (*queue_kicked)(struct virtio_device *device, uint16_t queue);
+	/*
+	 * The driver reset the device: after it returns, guest memory and the rings are not touched.
+	 * Required.
+	 */
+	void (*reset)(struct virtio_device *device);
+	/*
+	 * The device-specific configuration; the transport has checked that [offset, offset + len) lies
+	 * in config_len bytes. Bytes as the guest sees them: little-endian.
+	 */
+	void (*config_read)(struct virtio_device *device, uint32_t offset, void *data, size_t len);
+	/* NULL: nothing can be written. */
+	void (*config_write)(struct virtio_device *device, uint32_t offset, const void *data,
+			     size_t len);
+	void (*free)(struct virtio_device *device);	/* required; the lock is not held */
+};
+
+/* Embedded in the device's own struct, filled by virtio_device_init() and the device's x_new(). */
+struct virtio_device {
+	const struct virtio_ops *ops;
+	pthread_mutex_t lock;
+	const struct virtio_transport *transport;	/* NULL before one is in front of it */
+	uint64_t features;		/* offered: bits 1 << VIRTIO_*_F_* */
+	uint64_t acked_features;	/* a subset of them */
+	uint32_t config_len;		/* bytes */
+	bool active;			/* between activate() and reset() */
+	struct vq queues[VIRTIO_QUEUES_MAX];
+};
+
+/* What is in front of a device. Any thread; the device's lock is held. */
+struct virtio_transport {
+	/* Buffers of @queue were used: interrupt the driver. */
+	void (*interrupt_queue)(const struct virtio_transport *transport, uint16_t queue);
+	/* The configuration changed: a new generation, and an interrupt. */
+	void (*interrupt_config)(const struct virtio_transport *transport);
+	/* The driver broke the rules: DEVICE_NEEDS_RESET (virtio 1.2, 2.1.2). */
+	void (*needs_reset)(const struct virtio_transport *transport);
+};
+
+void virtio_device_init(struct virtio_device *device, const struct virtio_ops *ops);
+void virtio_device_done(struct virtio_device *device);
+
+static inline bool virtio_has_feature(const struct virtio_device *device, unsigned int bit)
+{
+	return (device->acked_features >> bit & 1) != 0;
+}
+
+/** virtio_device_free() - free it as its ops say; accepts NULL */
+void virtio_device_free(struct virtio_device *device);
+
+#endif

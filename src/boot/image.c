@@ -10,32 +10,17 @@
 #include <sys/stat.h>
 
 #include "base/util.h"
+#include "boot/bytes.h"
+#include "boot/bzimage.h"
 #include "boot/decompress.h"
 
-#define PHDR_MAX	64		/* a vmlinux has 5 */
 #define NOTES_MAX	65536		/* bytes of one note segment that are looked at */
 #define NOTE_PVH	18		/* XEN_ELFNOTE_PHYS32_ENTRY */
 
-static uint16_t le16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] | p[1] << 8);
-}
-
-static uint32_t le32(const uint8_t *p)
-{
-	return le16(p) | (uint32_t)le16(p + 2) << 16;
-}
-
-static uint64_t le64(const uint8_t *p)
-{
-	return le32(p) | (uint64_t)le32(p + 4) << 32;
-}
-
-/* Read all of [offset, offset + len). The file's size was checked, but it may have shrunk since. */
-static int read_at(int fd, uint64_t offset, void *data, size_t len, struct fault *fault)
+int image_read(int fd, uint64_t offset, void *data, uint64_t len, struct fault *fault)
 {
 	char text[OS_ERROR_MAX];
-	size_t done = 0;
+	uint64_t done = 0;
 
 	while (done < len) {
 		ssize_t n = pread(fd, (char *)data + done, len - done, (off_t)(offset + done));
@@ -49,7 +34,7 @@ static int read_at(int fd, uint64_t offset, void *data, size_t len, struct fault
 		}
 		if (n == 0)
 			return fault_set(fault, -ENOEXEC, "The image is truncated");
-		done += (size_t)n;
+		done += (uint64_t)n;
 	}
 	return 0;
 }
@@ -69,25 +54,10 @@ static int foreign(struct fault *fault, const char *format, enum squib_arch arch
 
 /* bzImage */
 
-#define BZ_SETUP_SECTS		0x1f1
-#define BZ_SYSSIZE		0x1f4
-#define BZ_BOOT_FLAG		0x1fe
-#define BZ_MAGIC		0x202
-#define BZ_VERSION		0x206
-#define BZ_LOADFLAGS		0x211
-#define BZ_XLOADFLAGS		0x236
-#define BZ_PREF_ADDRESS		0x258
-#define BZ_INIT_SIZE		0x260
-#define BZ_HEADER_END		0x268
-
-#define BZ_VERSION_64		0x20c	/* Linux 3.8: xloadflags */
-#define BZ_LOADED_HIGH		1
-#define BZ_KERNEL_64		1
-
 static bool is_bzimage(const uint8_t *head, size_t len)
 {
-	return len >= BZ_MAGIC + 4 && le16(head + BZ_BOOT_FLAG) == 0xaa55 &&
-	       memcmp(head + BZ_MAGIC, "HdrS", 4) == 0;
+	return len >= BZ_MAGIC + 4 && get_le16(head + BZ_BOOT_FLAG) == BZ_BOOT_FLAG_VALUE &&
+	       memcmp(head + BZ_MAGIC, BZ_MAGIC_VALUE, 4) == 0;
 }
 
 static int check_bzimage(struct image *image, const uint8_t *head, size_t len, struct fault *fault)
@@ -97,23 +67,23 @@ static int check_bzimage(struct image *image, const uint8_t *head, size_t len, s
 
 	if (len < BZ_HEADER_END)
 		return truncated(fault, "bzImage", BZ_HEADER_END, image->size_bytes);
-	if (le16(head + BZ_VERSION) < BZ_VERSION_64 ||
-	    (le16(head + BZ_XLOADFLAGS) & BZ_KERNEL_64) == 0)
+	if (get_le16(head + BZ_VERSION) < BZ_VERSION_64 ||
+	    (get_le16(head + BZ_XLOADFLAGS) & BZ_KERNEL_64) == 0)
 		return fault_set(fault, -ENOEXEC,
 				 "The bzImage has no 64-bit entry point: a 32-bit kernel, or older "
 				 "than Linux 3.8");
 	if ((head[BZ_LOADFLAGS] & BZ_LOADED_HIGH) == 0)
 		return fault_set(fault, -ENOEXEC, "The image is a zImage, not a bzImage");
 	setup_sects = head[BZ_SETUP_SECTS] != 0 ? head[BZ_SETUP_SECTS] : 4;
-	body = (uint64_t)le32(head + BZ_SYSSIZE) * 16;
+	body = (uint64_t)get_le32(head + BZ_SYSSIZE) * 16;
 	needs = (uint64_t)(setup_sects + 1) * 512 + body;
 	if (body == 0)
 		return fault_set(fault, -ENOEXEC, "The bzImage has no kernel in it");
 	if (needs > image->size_bytes)
 		return truncated(fault, "bzImage", needs, image->size_bytes);
 	/* Wherever it is loaded, it unpacks itself to no lower address than the preferred one. */
-	address = le64(head + BZ_PREF_ADDRESS);
-	if (__builtin_add_overflow(address, le32(head + BZ_INIT_SIZE), &image->memory_bytes))
+	address = get_le64(head + BZ_PREF_ADDRESS);
+	if (__builtin_add_overflow(address, get_le32(head + BZ_INIT_SIZE), &image->memory_bytes))
 		return fault_set(fault, -ENOEXEC, "The bzImage has a bad header");
 	image->format = IMAGE_BZIMAGE;
 	return 0;
@@ -127,18 +97,18 @@ static uint64_t find_pvh(const uint8_t *notes, size_t len)
 	size_t at = 0;
 
 	while (len - at >= 12) {
-		uint64_t name_len = le32(notes + at), desc_len = le32(notes + at + 4);
+		uint64_t name_len = get_le32(notes + at), desc_len = get_le32(notes + at + 4);
 		uint64_t desc = at + 12 + ((name_len + 3) & ~UINT64_C(3));
 		uint64_t end = desc + ((desc_len + 3) & ~UINT64_C(3));
 
 		if (end > len)
 			return 0;
-		if (le32(notes + at + 8) == NOTE_PVH && name_len == 4 &&
+		if (get_le32(notes + at + 8) == NOTE_PVH && name_len == 4 &&
 		    memcmp(notes + at + 12, "Xen", 4) == 0) {
 			if (desc_len == 8)
-				return le64(notes + desc);
+				return get_le64(notes + desc);
 			if (desc_len == 4)
-				return le32(notes + desc);
+				return get_le32(notes + desc);
 		}
 		at = (size_t)end;
 	}
@@ -158,7 +128,7 @@ static int read_notes(struct image *image, const Elf64_Phdr *phdr, struct fault 
 	notes = malloc((size_t)len);
 	if (notes == NULL)
 		return fault_set(fault, -ENOMEM, "Out of memory (os error 12)");
-	r = read_at(image->fd, le64toh(phdr->p_offset), notes, (size_t)len, fault);
+	r = image_read(image->fd, le64toh(phdr->p_offset), notes, (size_t)len, fault);
 	if (r == 0)
 		image->pvh_entry = find_pvh(notes, (size_t)len);
 	free(notes);
@@ -186,10 +156,10 @@ static int check_segment(struct image *image, const Elf64_Phdr *phdr, struct fau
 
 static int check_segments(struct image *image, uint64_t offset, size_t count, struct fault *fault)
 {
-	Elf64_Phdr phdrs[PHDR_MAX];
+	Elf64_Phdr phdrs[IMAGE_PHDR_MAX];
 	int r;
 
-	r = read_at(image->fd, offset, phdrs, count * sizeof(phdrs[0]), fault);
+	r = image_read(image->fd, offset, phdrs, count * sizeof(phdrs[0]), fault);
 	for (size_t i = 0; r == 0 && i < count; i++) {
 		uint32_t type = le32toh(phdrs[i].p_type);
 
@@ -227,7 +197,7 @@ static int check_elf(struct image *image, const uint8_t *head, size_t len, enum 
 		return fault_set(fault, -ENOEXEC, "The ELF image is not an executable");
 	offset = le64toh(ehdr.e_phoff);
 	count = le16toh(ehdr.e_phnum);
-	if (le16toh(ehdr.e_phentsize) != sizeof(Elf64_Phdr) || count == 0 || count > PHDR_MAX ||
+	if (le16toh(ehdr.e_phentsize) != sizeof(Elf64_Phdr) || count == 0 || count > IMAGE_PHDR_MAX ||
 	    __builtin_add_overflow(offset, count * sizeof(Elf64_Phdr), &end))
 		return fault_set(fault, -ENOEXEC, "The ELF image has bad program headers");
 	if (end > image->size_bytes)
@@ -256,8 +226,8 @@ static int check_arm64(struct image *image, const uint8_t *head, size_t len, str
 
 	if (len < ARM64_HEADER_END)
 		return truncated(fault, "Image", ARM64_HEADER_END, image->size_bytes);
-	image_size = le64(head + ARM64_IMAGE_SIZE);
-	if ((le64(head + ARM64_FLAGS) & ARM64_BIG_ENDIAN) != 0)
+	image_size = get_le64(head + ARM64_IMAGE_SIZE);
+	if ((get_le64(head + ARM64_FLAGS) & ARM64_BIG_ENDIAN) != 0)
 		return fault_set(fault, -ENOEXEC, "The Image is big-endian");
 	if (image_size == 0)	/* before Linux 3.17 its size was not told */
 		image_size = image->size_bytes;
@@ -267,7 +237,7 @@ static int check_arm64(struct image *image, const uint8_t *head, size_t len, str
 	 */
 	if (image->size_bytes < image_size / 2)
 		return truncated(fault, "Image", image_size, image->size_bytes);
-	if (__builtin_add_overflow(image_size, le64(head + ARM64_TEXT_OFFSET),
+	if (__builtin_add_overflow(image_size, get_le64(head + ARM64_TEXT_OFFSET),
 				   &image->memory_bytes))
 		return fault_set(fault, -ENOEXEC, "The Image has a bad header");
 	image->format = IMAGE_ARM64;
@@ -280,7 +250,7 @@ static int check(struct image *image, enum squib_arch arch, struct fault *fault)
 {
 	uint8_t head[4096] = { 0 };
 	size_t len = image->size_bytes < sizeof(head) ? (size_t)image->size_bytes : sizeof(head);
-	int r = read_at(image->fd, 0, head, len, fault);
+	int r = image_read(image->fd, 0, head, len, fault);
 
 	if (r < 0)
 		return r;

@@ -21,6 +21,8 @@ enum image_format {
 
 #define IMAGE_DECOMPRESSED_MAX	(UINT64_C(1) << 30)	/* a vmlinux with its debug data is large */
 
+#define IMAGE_PHDR_MAX	64	/* program headers of an ELF image; a vmlinux has 5 */
+
 struct image {
 	int fd;			/* the plain image: of its own, position undefined, never written */
 	uint64_t size_bytes;
@@ -46,6 +48,13 @@ struct image {
  * @fault, to stand behind "Cannot load kernel due to ...: ".
  */
 int image_open(int fd, enum squib_arch arch, struct image *ret_image, struct fault *fault);
+
+/**
+ * image_read() - read all of [offset, offset + len) of @fd to @data
+ *
+ * The file may have shrunk since image_open() looked at it. Return: 0 or a negative errno with @fault.
+ */
+int image_read(int fd, uint64_t offset, void *data, uint64_t len, struct fault *fault);
 
 static inline void image_done(struct image *image) { fd_close(fd_take(&image->fd)); }
 static inline void image_done_p(struct image *image) { image_done(image); }

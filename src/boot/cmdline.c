@@ -2,6 +2,7 @@
 #include "boot/cmdline.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -60,20 +61,47 @@ static void add_value(struct buf *line, const char *key, const char *value)
 	buf_adds(line, value);
 }
 
+static void add_root_drive(struct buf *line, const struct squib_drive *drive)
+{
+	if (!drive->is_root_device)
+		return;
+	if (drive->partuuid != NULL)
+		add_value(line, "root=PARTUUID=", drive->partuuid);
+	else
+		add(line, "root=/dev/vda");
+	add(line, drive->is_read_only ? "ro" : "rw");
+}
+
+static void add_root_pmem(struct buf *line, const struct squib_pmem *pmem, unsigned int index)
+{
+	if (!pmem->root_device)
+		return;
+	add(line, "root=/dev/pmem");
+	buf_addf(line, "%u", index);
+	add(line, pmem->read_only ? "ro" : "rw");
+}
+
+/* Each with what makes it the root in front of it, as upstream attaches one after the other. */
+static void add_devices(struct buf *line, const struct cmdline_params *params)
+{
+	unsigned int pmem_count = 0;
+
+	for (size_t i = 0; i < params->device_count; i++) {
+		const struct cmdline_device *device = &params->devices[i];
+
+		if (device->drive != NULL)
+			add_root_drive(line, device->drive);
+		if (device->pmem != NULL)
+			add_root_pmem(line, device->pmem, pmem_count++);
+		add(line, "virtio_mmio.device=4K@");
+		buf_addf(line, "0x%" PRIx64 ":%" PRIu32, device->address, device->gsi);
+	}
+}
+
 static void add_root(struct buf *line, const struct squib_machine *machine)
 {
-	for (size_t i = 0; i < machine->drive_count; i++) {
-		const struct squib_drive *drive = machine->drives[i];
-
-		if (!drive->is_root_device)
-			continue;
-		if (drive->partuuid != NULL)
-			add_value(line, "root=PARTUUID=", drive->partuuid);
-		else
-			add(line, "root=/dev/vda");
-		add(line, drive->is_read_only ? "ro" : "rw");
-		return;
-	}
+	for (size_t i = 0; i < machine->drive_count; i++)
+		add_root_drive(line, machine->drives[i]);
 }
 
 static void add_console(struct buf *line, const struct cmdline_params *params, struct span given)
@@ -111,7 +139,10 @@ int cmdline_build(const struct cmdline_params *params, struct buf *ret_line, str
 	split(given, &kernel, &init);
 	buf_add(ret_line, kernel.data, kernel.len);
 	add(ret_line, "pci=off");
-	add_root(ret_line, params->machine);
+	if (params->devices != NULL)
+		add_devices(ret_line, params);
+	else
+		add_root(ret_line, params->machine);
 	add_console(ret_line, params, kernel);
 	if (params->tsc_early_khz != 0) {
 		add(ret_line, "tsc_early_khz=");

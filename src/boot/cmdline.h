@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernel's command line, as contract 4.4, for a machine that describes its devices by ACPI or
- * device tree.
+ * The kernel's command line, as contract 4.4.
  */
 #ifndef SQUIB_BOOT_CMDLINE_H
 #define SQUIB_BOOT_CMDLINE_H
@@ -20,6 +19,15 @@
 	"reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd " \
 	"swiotlb=noforce"
 
+/* A virtio-mmio device. */
+struct cmdline_device {
+	uint64_t address;
+	uint32_t gsi;
+	/* What it is, when it is one of these: it may be the root. */
+	const struct squib_drive *drive;
+	const struct squib_pmem *pmem;
+};
+
 struct cmdline_params {
 	enum squib_arch arch;
 	const struct squib_machine *machine;
@@ -30,6 +38,12 @@ struct cmdline_params {
 	const char *earlycon;		/* "pl011,mmio32,0x09000000" */
 	const char *console;		/* "ttyAMA0" */
 	uint32_t tsc_early_khz;		/* 0: not told */
+	/*
+	 * The devices the command line tells of, in attach order, all drives among them. NULL: none
+	 * are told, and the root drive is the machine's.
+	 */
+	const struct cmdline_device *devices;
+	size_t device_count;
 };
 
 /**

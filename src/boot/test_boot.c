@@ -373,6 +373,51 @@ static void command_lines(void **state)
 	}
 }
 
+static void command_lines_with_devices(void **state)
+{
+	static const struct squib_pmem pmem = { .id = "p" }, pmem_ro = { .root_device = true,
+									 .read_only = true };
+	static const struct squib_pmem pmem_rw = { .root_device = true };
+	static const struct { const char *sentence; struct cmdline_device devices[5]; size_t count;
+			      const char *args, *want; } cases[] = {
+		{ "no device", { { 0 } }, 0, "a", "a pci=off" },
+		{ "what is no root has no more words", { { 0xc0001000, 5, &data, NULL } }, 1, "a",
+		  "a pci=off virtio_mmio.device=4K@0xc0001000:5" },
+		{ "the root drive has its words in front of it, behind the balloon",
+		  { { 0xc0001000, 5, NULL, NULL }, { 0xc0002000, 6, &root_ro, NULL },
+		    { 0xc0003000, 7, &data, NULL } }, 3, "a",
+		  "a pci=off virtio_mmio.device=4K@0xc0001000:5 root=PARTUUID=0eaa91a0-01 ro "
+		  "virtio_mmio.device=4K@0xc0002000:6 virtio_mmio.device=4K@0xc0003000:7" },
+		{ "without a PARTUUID it is vda", { { 0xc0001000, 5, &root_rw, NULL } }, 1, "",
+		  "pci=off root=/dev/vda rw virtio_mmio.device=4K@0xc0001000:5" },
+		{ "a root pmem is counted among the pmems",
+		  { { 0xc0001000, 5, &data, NULL }, { 0xc0002000, 6, NULL, NULL },
+		    { 0xc0003000, 7, NULL, &pmem }, { 0xc0004000, 8, NULL, &pmem_ro },
+		    { 0xc0005000, 23, NULL, NULL } }, 5, "a",
+		  "a pci=off virtio_mmio.device=4K@0xc0001000:5 virtio_mmio.device=4K@0xc0002000:6 "
+		  "virtio_mmio.device=4K@0xc0003000:7 root=/dev/pmem1 ro "
+		  "virtio_mmio.device=4K@0xc0004000:8 virtio_mmio.device=4K@0xc0005000:23" },
+		{ "what is for init stays behind", { { 0xc0001000, 5, NULL, &pmem_rw } }, 1,
+		  "a -- single", "a pci=off root=/dev/pmem0 rw virtio_mmio.device=4K@0xc0001000:5 "
+		  "-- single" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		CLEANUP(buf_done) struct buf line = BUF_INIT;
+		struct squib_boot_source source = { .boot_args = cases[i].args };
+		const struct squib_drive *ignored = &root_rw;
+		struct squib_machine machine = { .boot_source = &source, .drives = &ignored,
+						 .drive_count = 1 };
+		struct cmdline_params params = { .machine = &machine, .devices = cases[i].devices,
+						 .device_count = cases[i].count };
+
+		assert_int_equal(cmdline_build(&params, &line, NULL), 0);
+		if (strcmp(buf_str(&line), cases[i].want) != 0)
+			fail_msg("%s: got \"%s\"", cases[i].sentence, buf_str(&line));
+	}
+}
+
 static void command_lines_that_are_refused(void **state)
 {
 	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
@@ -411,6 +456,7 @@ int main(void)
 		cmocka_unit_test(what_comes_out_is_bounded),
 		cmocka_unit_test(what_is_no_file_is_refused),
 		cmocka_unit_test(command_lines),
+		cmocka_unit_test(command_lines_with_devices),
 		cmocka_unit_test(command_lines_that_are_refused),
 	};
 

@@ -13,9 +13,19 @@
 struct cpu_model;
 
 /**
+ * cpu_check_capabilities() - whether KVM can do what a machine needs, and what its cpu_config adds
+ *
+ * Return: 0, or -ENOTSUP with @fault, a whole text behind "Start microvm error: ".
+ */
+int cpu_check_capabilities(int kvm_fd, const struct squib_machine *machine, struct fault *fault);
+
+/**
  * cpu_model_new() - work out the CPU of a machine
  * @kvm_fd: /dev/kvm
  * @machine: its vcpu_count, smt, cpu_template and cpu_config; read during the call only
+ *
+ * To be called before the first vCPU of the process is made: from then on Linux lets nobody ask for
+ * the features that a guest may only have on request (AMX).
  *
  * Return: 0, or -errno with @fault, a whole text behind "Start microvm error: " (contract 4.3):
  * templates that this host's CPU is not made for, registers that it does not have.

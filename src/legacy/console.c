@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "legacy/token_bucket.h"
+#include "base/token_bucket.h"
 
 #define INPUT_BYTES		4096
 #define FOREGROUND_POLL_NS	500000000u

@@ -19,7 +19,7 @@
 
 #include "base/fd.h"
 #include "legacy/console.h"
-#include "legacy/token_bucket.h"
+#include "base/token_bucket.h"
 
 struct fixture {
 	struct console_listener listener;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "legacy/token_bucket.h"
+#include "base/token_bucket.h"
 
 #define NS_PER_MS 1000000u
 
@@ -54,7 +54,7 @@ uint64_t token_bucket_take(struct token_bucket *bucket, uint64_t wanted, uint64_
 {
 	uint64_t taken;
 
-	if (bucket->size == 0)
+	if (bucket->size == 0 || wanted == 0)
 		return wanted;
 	taken = take_from(&bucket->burst, wanted);
 	if (taken == wanted) {
@@ -64,4 +64,43 @@ uint64_t token_bucket_take(struct token_bucket *bucket, uint64_t wanted, uint64_
 	if (wanted - taken > bucket->budget)
 		replenish(bucket, now_ns);
 	return taken + take_from(&bucket->budget, wanted - taken);
+}
+
+/* How long @tokens take to come in, rounded up; UINT64_MAX: longer than there is time. */
+static uint64_t time_for(const struct token_bucket *bucket, uint64_t tokens)
+{
+	u128 ns = ((u128)tokens * bucket->refill_ns + bucket->size - 1) / bucket->size;
+
+	return ns > UINT64_MAX ? UINT64_MAX : (uint64_t)ns;
+}
+
+static uint64_t later(uint64_t time_ns, uint64_t by_ns)
+{
+	uint64_t sum;
+
+	return __builtin_add_overflow(time_ns, by_ns, &sum) ? UINT64_MAX : sum;
+}
+
+uint64_t token_bucket_ready_ns(struct token_bucket *bucket, uint64_t wanted, uint64_t now_ns)
+{
+	uint64_t needed;
+
+	if (bucket->size == 0 || wanted <= bucket->burst)
+		return now_ns;
+	needed = wanted - bucket->burst;
+	if (needed > bucket->budget)
+		replenish(bucket, now_ns);
+	if (needed <= bucket->budget)
+		return now_ns;
+	if (needed > bucket->size)
+		return bucket->updated_ns;	/* in the future only when something is owed */
+	return later(bucket->updated_ns, time_for(bucket, needed - bucket->budget));
+}
+
+void token_bucket_spend(struct token_bucket *bucket, uint64_t wanted, uint64_t now_ns)
+{
+	uint64_t missing = wanted - token_bucket_take(bucket, wanted, now_ns);
+
+	if (missing > 0)
+		bucket->updated_ns = later(bucket->updated_ns, time_for(bucket, missing));
 }

@@ -38,12 +38,12 @@ struct virtio_ops {
 	void (*queue_kicked)(struct virtio_device *device, uint16_t queue);
 	/*
 	 * The driver reset the device: after it returns, guest memory and the rings are not touched.
-	 * Required.
+	 * May come at any time, to a device that is not active too. Required.
 	 */
 	void (*reset)(struct virtio_device *device);
 	/*
 	 * The device-specific configuration; the transport has checked that [offset, offset + len) lies
-	 * in config_len bytes. Bytes as the guest sees them: little-endian.
+	 * in config_len bytes; may be NULL when that is 0. Bytes as the guest sees them: little-endian.
 	 */
 	void (*config_read)(struct virtio_device *device, uint32_t offset, void *data, size_t len);
 	/* NULL: nothing can be written. */
@@ -70,10 +70,19 @@ struct virtio_transport {
 	void (*interrupt_queue)(const struct virtio_transport *transport, uint16_t queue);
 	/* The configuration changed: a new generation, and an interrupt. */
 	void (*interrupt_config)(const struct virtio_transport *transport);
-	/* The driver broke the rules: DEVICE_NEEDS_RESET (virtio 1.2, 2.1.2). */
+	/*
+	 * The driver broke the rules: DEVICE_NEEDS_RESET (virtio 1.2, 2.1.2). No queue is served until
+	 * it resets the device.
+	 */
 	void (*needs_reset)(const struct virtio_transport *transport);
+	/*
+	 * Serve @queue again, after other sources of the loop had their turn: as if the driver had
+	 * kicked. How a device goes on that stopped in the middle, and not past a pause.
+	 */
+	void (*kick_queue)(const struct virtio_transport *transport, uint16_t queue);
 };
 
+/** virtio_device_init() - offers what transport and queues can do; the device adds its own features */
 void virtio_device_init(struct virtio_device *device, const struct virtio_ops *ops);
 void virtio_device_done(struct virtio_device *device);
 
@@ -84,5 +93,12 @@ static inline bool virtio_has_feature(const struct virtio_device *device, unsign
 
 /** virtio_device_free() - free it as its ops say; accepts NULL */
 void virtio_device_free(struct virtio_device *device);
+
+/* For devices; the lock is held, the device is active. */
+
+/** virtio_queue_pop() - as vq_pop(), but a broken ring has been dealt with: 1 or 0 */
+int virtio_queue_pop(struct virtio_device *device, uint16_t queue, struct vq_chain *chain);
+/** virtio_queue_notify() - interrupt the driver if it wants to hear of what was pushed */
+void virtio_queue_notify(struct virtio_device *device, uint16_t queue);
 
 #endif

@@ -32,12 +32,8 @@ modules='virtio_ring virtio virtio_mmio
 	vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport
 	libnvdimm nd_virtio nd_btt nd_pmem virtio_pmem'
 
-die() {
-	echo "$0: $*" >&2
-	exit 1
-}
-
 [ $# -eq 2 ] || { echo "usage: $0 x86_64|aarch64 OUTDIR" >&2; exit 2; }
+. "$(dirname "$0")/debian.sh"
 arch=$1
 case $arch in
 x86_64) debian_arch=amd64 images='kernel vmlinux initrd rootfs.ext4 rootfs.gpt partuuid' ;;
@@ -46,75 +42,24 @@ aarch64) debian_arch=arm64 images='kernel initrd rootfs.ext4 rootfs.gpt partuuid
 esac
 mkdir -p "$2"
 out=$(cd "$2" && pwd)
-here=$(cd "$(dirname "$0")" && pwd)
-cache=${SQUIB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/squib}/guest
 packages=$cache/packages-$arch
-export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"	# sfdisk and mke2fs, for users too
 
-# Two runs for one architecture would fetch twice; the second waits, then finds it all there.
-mkdir -p "$cache"
-exec 9>"$cache/lock-$arch"
-flock 9
+begin "$arch"
 
-# What the images are made from: the sources here and the packages by name and version.
-inputs() {
-	(cd "$here" && find . -type f -exec sha256sum {} + | sort -k 2)
-	ls "$packages"
+download() {
+	download_kernel && apt get download "busybox-static:$debian_arch"
 }
 
-up_to_date() {
-	[ -d "$packages" ] && [ -e "$out/.made-from" ] || return 1
-	for image in $images; do
-		[ -e "$out/$image" ] || return 1
-	done
-	[ "$(inputs)" = "$(cat "$out/.made-from")" ]
-}
-
-if up_to_date; then
+sources='extract-vmlinux.sh initramfs-init root'
+# shellcheck disable=SC2086 # lists
+if [ -d "$packages" ] && made_from "$(inputs "$packages" $sources)" $images; then
 	exit 0
 fi
-
-# What a run that was killed has left; the lock says that no other run uses it.
-rm -rf "$cache/tmp-$arch".* "$out"/.new.*
-tmp=$(mktemp -d "$cache/tmp-$arch.XXXXXX")
+fetched "$packages" download
+rm -rf "$out"/.new.*
 new=$out/.new.$$
-trap 'rm -rf "$tmp" "$new"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
 mkdir "$new"
-
-# apt-get and apt-cache as they would be on a machine that knows both architectures and has
-# nothing installed, with all their state under $tmp. They use the host's sources and keys.
-apt() {
-	tool=$1
-	shift
-	"apt-$tool" -qq -o "APT::Architectures::=$(dpkg --print-architecture)" \
-		-o "APT::Architectures::=$debian_arch" -o APT::Sandbox::User=root \
-		-o "Dir::State::Lists=$tmp/lists" -o Dir::State::status=/dev/null \
-		-o "Dir::Cache=$tmp/apt-cache" -o Acquire::Languages=none \
-		-o Acquire::Retries=3 "$@"
-}
-
-fetch_packages() {
-	echo "guest $arch: fetching Debian packages into $packages"
-	mkdir -p "$tmp/lists/partial" "$tmp/apt-cache/archives/partial" "$tmp/packages"
-	# A third-party source that is down does not matter; the download below notices the rest.
-	apt get update || echo "guest $arch: apt-get update failed, trying with what it got" >&2
-	# The meta package always depends on the newest kernel of its kind.
-	kernel=$(apt cache depends "linux-image-cloud-$debian_arch:$debian_arch" |
-		awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { sub(/:.*/, "", $2); print $2; exit }')
-	[ -n "$kernel" ] || die "cannot find Debian's cloud kernel for $debian_arch in the package sources"
-	# Signed and unsigned kernels are the same; a mirror can have one before the other.
-	(
-		cd "$tmp/packages" && {
-			apt get download "$kernel:$debian_arch" ||
-				apt get download "$kernel-unsigned:$debian_arch"
-		} && apt get download "busybox-static:$debian_arch"
-	) || die "cannot download the packages"
-	mv "$tmp/packages" "$packages"
-}
-
-[ -d "$packages" ] || fetch_packages
+trap 'rm -rf "$tmp" "$new"' EXIT
 
 echo "guest $arch: making images in $out"
 for package in "$packages"/*.deb; do
@@ -169,9 +114,5 @@ printf 'label: gpt\nstart=1MiB, size=%sMiB, type=linux, uuid=%s\n' "$root_mib" "
 dd if="$new/rootfs.ext4" of="$new/rootfs.gpt" bs=1M seek=1 conv=notrunc,sparse status=none
 echo "$partuuid" >"$new/partuuid"
 
-rm -f "$out/.made-from"
-for image in $images; do
-	mv -f "$new/$image" "$out/$image"
-done
-inputs >"$new/made-from"
-mv "$new/made-from" "$out/.made-from"
+# shellcheck disable=SC2086
+install_images "$(inputs "$packages" $sources)" $images

@@ -19,8 +19,8 @@ set -eu
 
 debian_arch=amd64
 images='kernel initrd root.img'
-wanted='base-files base-passwd bash coreutils dash diffutils findutils grep gzip hostname mawk
-	mount procps sed tar util-linux xz-utils zstd
+wanted='base-files base-passwd bash coreutils dash diffutils findutils grep gzip hostname libc-bin
+	mawk mount procps sed tar util-linux xz-utils zstd
 	busybox-static curl e2fsprogs iproute2 python3 python3-pytest strace
 	libasan8 libubsan1 zlib1g
 	qemu-system-x86'

@@ -36,6 +36,24 @@ packages() {
 	guest		xz-utils				payload of Debian's generic bzImage
 	guest		ca-certificates				mirrors reached over TLS
 
+	kernel		gcc					compiles the lean guest kernel
+	kernel		make					its build
+	kernel		flex					its configuration language and other parsers
+	kernel		bison					the same
+	kernel		bc					its time constants
+	kernel		libelf-dev				its objtool reads what was compiled
+	kernel		libc6-dev				C library of the tools it is built with
+	kernel		lz4					compresses it
+	kernel		xz-utils				unpacks its source
+
+	lab		qemu-system-x86				the machine that the lab is
+	lab		python3					runs it; its modules are compiled for it
+	lab		xz-utils				unpacks the packages it is made of
+	lab		cpio					packs the initramfs
+	lab		e2fsprogs				mke2fs -d makes root file systems without mounting
+	lab		gzip					compressed initramfs
+	lab		ca-certificates				mirrors reached over TLS
+
 	check		clang					second compiler, sanitizers, fuzzers
 	check		libclang-rt-14-dev			run time of the sanitizers and libFuzzer
 	check		libcmocka-dev				unit tests

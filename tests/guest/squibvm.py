@@ -10,6 +10,7 @@ happen; the deadlines only keep a broken run from hanging, so they are generous.
 import http.client
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -24,8 +25,15 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 SQUIB = os.environ.get("SQUIB", os.path.join(ROOT, "build", "squib"))
 ENGINE = os.environ.get("SQUIB_ENGINE", "qemu")
 GUEST = os.environ.get("SQUIB_GUEST", os.path.join(ROOT, "build", "guest"))
+KERNEL = os.environ.get("SQUIB_KERNEL", "kernel")  # where a test names none
 
-DEADLINE_S = 90
+# How long anything may take before a test gives up; longer where everything is emulated twice.
+DEADLINE_S = float(os.environ.get("SQUIB_DEADLINE_S", "90"))
+
+# Guests of these architectures run here. Tests of what does not depend on it take one of
+# them: some ARCH, some OTHER_ARCH.
+ARCHES = [platform.machine()] if ENGINE == "kvm" else ["x86_64", "aarch64"]
+ARCH, OTHER_ARCH = ARCHES[0], ARCHES[-1]
 
 
 def image(arch, name):
@@ -49,13 +57,16 @@ BOOT_ARGS = (
 )
 
 
-def boot_source(arch, kernel=None):
+def boot_source(arch, kernel=None, initrd=True):
     """The body of PUT /boot-source; the initramfs loads drivers and goes over to root=."""
-    return {
-        "kernel_image_path": kernel or image(arch, "kernel"),
+    body = {
+        "kernel_image_path": kernel or image(arch, KERNEL),
         "initrd_path": image(arch, "initrd"),
         "boot_args": BOOT_ARGS,
     }
+    if not initrd:
+        del body["initrd_path"]
+    return body
 
 
 def wait_until(condition, what):
@@ -203,7 +214,7 @@ class Squib:
     into unless it is given.
     """
 
-    def __init__(self, arch="x86_64", options=(), api=True, config=None, stdin=subprocess.PIPE):
+    def __init__(self, arch=ARCH, options=(), api=True, config=None, stdin=subprocess.PIPE):
         self.arch = arch
         self.id = f"guest-test-{uuid.uuid4()}"
         self.dir = tempfile.mkdtemp(prefix="squib-")  # short: socket paths end at 107 bytes
@@ -286,9 +297,9 @@ class Squib:
             {"drive_id": drive_id, "path_on_host": path, "is_root_device": root, **more},
         )
 
-    def boot(self, kernel=None):
+    def boot(self, kernel=None, initrd=True):
         """Starts the machine as configured so far and waits for a shell in the guest."""
-        self.put("/boot-source", boot_source(self.arch, kernel))
+        self.put("/boot-source", boot_source(self.arch, kernel, initrd))
         self.start()
         return self.wait_for_guest()
 

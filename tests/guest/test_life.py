@@ -10,7 +10,7 @@ import pytest
 
 import squibvm
 
-both = pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
+both = pytest.mark.parametrize("arch", squibvm.ARCHES)
 with_helper_process = pytest.mark.skipif(
     squibvm.ENGINE == "kvm", reason="the KVM engine runs the guest in squib itself"
 )
@@ -53,8 +53,8 @@ def test_a_console_nobody_reads_stops_the_guest_s_output_and_nothing_else(squib,
 
 
 def test_standard_input_at_its_end_is_no_error(squib):
-    vm = squib("aarch64", stdin=subprocess.DEVNULL)
-    vm.put("/boot-source", squibvm.boot_source("aarch64"))
+    vm = squib(squibvm.OTHER_ARCH, stdin=subprocess.DEVNULL)
+    vm.put("/boot-source", squibvm.boot_source(squibvm.OTHER_ARCH))
     vm.start()
     vm.console.expect("squib-guest# ")
     assert vm.state() == "Running"
@@ -142,7 +142,7 @@ def test_sigkill_of_squib_leaves_nothing_running(squib):
 
 @with_helper_process
 def test_sigkill_of_squib_while_paused_leaves_nothing_running(squib):
-    vm = squib("aarch64")
+    vm = squib(squibvm.OTHER_ARCH)
     vm.boot()
     vm.patch("/vm", {"state": "Paused"})
     helpers = vm.helpers()

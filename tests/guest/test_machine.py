@@ -8,7 +8,7 @@ import pytest
 
 import squibvm
 
-both = pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
+both = pytest.mark.parametrize("arch", squibvm.ARCHES)
 
 
 def file_in_image(image, path):
@@ -83,11 +83,11 @@ def test_a_read_only_root_is_mounted_so_and_cannot_be_written(squib, disk, arch)
 
 def test_a_root_given_by_partuuid_is_found(squib, disk):
     vm = squib()
-    vm.add_drive(disk("x86_64", "rootfs.gpt"), partuuid=squibvm.partuuid("x86_64"))
+    vm.add_drive(disk(squibvm.ARCH, "rootfs.gpt"), partuuid=squibvm.partuuid(squibvm.ARCH))
     guest = vm.boot()
 
     assert (guest["root"], guest["mode"]) == ("/dev/vda1", "rw")
-    assert f"root=PARTUUID={squibvm.partuuid('x86_64')} rw" in vm.run("cat /proc/cmdline")
+    assert f"root=PARTUUID={squibvm.partuuid(squibvm.ARCH)} rw" in vm.run("cat /proc/cmdline")
 
 
 @both
@@ -143,7 +143,7 @@ def test_serial_output_goes_to_the_file_named_for_it_and_input_is_left_alone(squ
     serial.touch()
     vm = squib()
     vm.put("/serial", {"serial_out_path": str(serial)})
-    vm.put("/boot-source", squibvm.boot_source("x86_64"))
+    vm.put("/boot-source", squibvm.boot_source(squibvm.ARCH))
     vm.start()
 
     squibvm.wait_until(lambda: b"squib-guest# " in serial.read_bytes(), "the guest is up")
@@ -157,9 +157,9 @@ def test_serial_output_goes_to_the_file_named_for_it_and_input_is_left_alone(squ
 
 
 def test_a_boot_from_the_configuration_file_alone_needs_no_socket(squib, disk):
-    root = disk("x86_64")
+    root = disk(squibvm.ARCH)
     config = {
-        "boot-source": squibvm.boot_source("x86_64"),
+        "boot-source": squibvm.boot_source(squibvm.ARCH),
         "drives": [{"drive_id": "rootfs", "path_on_host": root, "is_root_device": True}],
         "machine-config": {"vcpu_count": 1, "mem_size_mib": 160},
     }
@@ -174,11 +174,11 @@ def test_a_boot_from_the_configuration_file_alone_needs_no_socket(squib, disk):
 
 def test_a_boot_from_a_configuration_file_can_be_led_over_the_socket(squib):
     config = {
-        "boot-source": squibvm.boot_source("aarch64"),
+        "boot-source": squibvm.boot_source(squibvm.OTHER_ARCH),
         "drives": [],
         "machine-config": {"vcpu_count": 2, "mem_size_mib": 160},
     }
-    vm = squib("aarch64", config=config)
+    vm = squib(squibvm.OTHER_ARCH, config=config)
 
     assert vm.wait_for_guest()["cpus"] == "2"
     assert vm.state() == "Running"
@@ -188,11 +188,11 @@ def test_a_boot_from_a_configuration_file_can_be_led_over_the_socket(squib):
 
 
 def test_the_command_line_is_the_user_s_and_what_the_machine_adds(squib, disk):
-    vm = squib("aarch64")
-    body = squibvm.boot_source("aarch64")
+    vm = squib(squibvm.OTHER_ARCH)
+    body = squibvm.boot_source(squibvm.OTHER_ARCH)
     body["boot_args"] += " squib.test=1 -- for-init"
     vm.put("/boot-source", body)
-    vm.add_drive(disk("aarch64"), is_read_only=True)
+    vm.add_drive(disk(squibvm.OTHER_ARCH), is_read_only=True)
     vm.start()
     vm.wait_for_guest()
 
@@ -229,7 +229,7 @@ REFUSED = {
 @pytest.mark.parametrize("path, body, name", REFUSED, ids=[path for path, _, _ in REFUSED])
 def test_what_an_engine_cannot_give_is_refused_at_the_start_by_name(squib, path, body, name):
     vm = squib()
-    vm.put("/boot-source", squibvm.boot_source("x86_64"))
+    vm.put("/boot-source", squibvm.boot_source(squibvm.ARCH))
     vm.put(path, body)
 
     fault = vm.refused("PUT", "/actions", {"action_type": "InstanceStart"})

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])
 @pytest.mark.parametrize("read_only", [False, True], ids=["rw", "ro"])
-@pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("arch", squibvm.ARCHES)
 def test_a_drive_gets_another_file_of_another_size(squib, tmp_path, arch, read_only, paused):
     """As clients do that begin with stub drives and put the real image in later."""
     stub, image, last = tmp_path / "stub", tmp_path / "image,readonly=off", tmp_path / "last"
@@ -45,7 +45,7 @@ def test_a_drive_gets_another_file_of_another_size(squib, tmp_path, arch, read_o
 def test_limits_come_and_go(squib, tmp_path):
     data = tmp_path / "data"
     data.write_bytes(os.urandom(4 << 20))
-    vm = squib("x86_64")
+    vm = squib()
     vm.add_drive(str(data), drive_id="d", root=False)
     vm.boot()
 

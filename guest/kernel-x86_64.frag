@@ -109,7 +109,8 @@ CONFIG_HOTPLUG_PCI=y
 CONFIG_HOTPLUG_PCI_ACPI=y
 CONFIG_HOTPLUG_PCI_PCIE=y
 
-# virtio. CMDLINE_DEVICES is for monitors that describe their devices on the command line.
+# virtio. CMDLINE_DEVICES is for monitors that describe their devices on the command line,
+# IP_PNP for clients that give the guest's address there (ip=...).
 CONFIG_VIRTIO_MENU=y
 CONFIG_VIRTIO_MMIO=y
 CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES=y
@@ -120,6 +121,7 @@ CONFIG_HW_RANDOM=y
 CONFIG_HW_RANDOM_VIRTIO=y
 CONFIG_NET=y
 CONFIG_INET=y
+CONFIG_IP_PNP=y
 CONFIG_IPV6=y
 CONFIG_UNIX=y
 CONFIG_PACKET=y
@@ -156,3 +158,11 @@ CONFIG_PTP_1588_CLOCK=y
 CONFIG_PTP_1588_CLOCK_KVM=y
 CONFIG_VIRT_DRIVERS=y
 CONFIG_VMGENID=y
+
+# For tests: what the CPU and the machine show (/dev/cpu/N/cpuid and msr, /dev/mem), and a
+# crash on demand (/proc/sysrq-trigger).
+CONFIG_X86_CPUID=y
+CONFIG_X86_MSR=y
+CONFIG_DEVMEM=y
+CONFIG_STRICT_DEVMEM=n
+CONFIG_MAGIC_SYSRQ=y

@@ -168,6 +168,6 @@ def test_the_boot_timer_is_logged_when_the_guest_says_it_is_up(squib):
     vm = squib(options=["--boot-timer"])
     vm.boot()
 
-    vm.run("devmem 0xd0000000 8 123")
+    vm.run("devmem 0xc0000000 8 123")
     line = r"Guest-boot-time = +\d+ us \d+ ms, +\d+ CPU us \d+ CPU ms"
     squibvm.wait_until(lambda: re.search(line, vm.log()), "the boot timer's line in the log")

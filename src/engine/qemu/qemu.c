@@ -57,7 +57,7 @@
 #define ENDING_POLL_MS 100
 #define FINISH_ROUNDS 64	/* of QMP_LINE_MAX; a socket holds far less */
 
-#define BOOT_TIMER_WRITE "Invalid write at addr 0xD0000000,"
+#define BOOT_TIMER_WRITE "Invalid write at addr 0xC0000000,"
 
 enum state { STATE_IDLE, STATE_UP, STATE_CLOSING, STATE_DRAINING, STATE_ENDED };
 

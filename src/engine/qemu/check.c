@@ -9,16 +9,11 @@
 
 #include "engine/qemu/args.h"
 #include "engine/qemu/limits.h"
+#include "engine/refuse.h"
 
-/* The one form of all refusals. @kind and @id say which device; NULL: there is only one. */
 static int refuse(struct fault *fault, const char *what, const char *kind, const char *id)
 {
-	static const char text[] = "Internal error while starting microVM: the qemu engine does not "
-				   "support";
-
-	if (id == NULL)
-		return fault_set(fault, -ENOTSUP, "%s %s yet", text, what);
-	return fault_set(fault, -ENOTSUP, "%s %s yet (%s %s)", text, what, kind, id);
+	return engine_refuse(fault, engine_qemu.name, what, kind, id);
 }
 
 static int refuse_limit(struct fault *fault, const char *what, const char *kind, const char *id)
@@ -74,8 +69,6 @@ static int check_drive(const struct squib_drive *drive, struct fault *fault)
 	char text[OS_ERROR_MAX];
 	int r;
 
-	if (drive->socket != NULL)
-		return refuse(fault, "vhost-user drives", "drive", drive->drive_id);
 	if (limiter != NULL)
 		what = throttle_from_bucket(limiter->bandwidth, &ignored);
 	if (limiter != NULL && what == NULL)
@@ -99,24 +92,6 @@ static int check_entropy(const struct squib_entropy *entropy, struct fault *faul
 	return what != NULL ? refuse_limit(fault, what, "entropy", "device") : 0;
 }
 
-static int check_others(const struct squib_machine *machine, struct fault *fault)
-{
-	if (machine->network_interface_count > 0)
-		return refuse(fault, "network interfaces", "iface",
-			      machine->network_interfaces[0]->iface_id);
-	if (machine->pmem_count > 0)
-		return refuse(fault, "pmem devices", "pmem", machine->pmems[0]->id);
-	if (machine->vsock != NULL)
-		return refuse(fault, "vsock devices", NULL, NULL);
-	if (machine->balloon != NULL)
-		return refuse(fault, "balloon devices", NULL, NULL);
-	if (machine->memory_hotplug != NULL)
-		return refuse(fault, "memory hotplug", NULL, NULL);
-	if (machine->mmds_config != NULL)
-		return refuse(fault, "MMDS", NULL, NULL);
-	return 0;
-}
-
 int qemu_check(enum squib_arch arch, bool boot_timer, const struct squib_machine *machine,
 	       struct fault *fault)
 {
@@ -124,7 +99,7 @@ int qemu_check(enum squib_arch arch, bool boot_timer, const struct squib_machine
 	int r = check_cpu(machine, fault);
 
 	if (r == 0)
-		r = check_others(machine, fault);
+		r = engine_refuse_devices(fault, engine_qemu.name, machine);
 	for (size_t i = 0; r == 0 && i < machine->drive_count; i++)
 		r = check_drive(machine->drives[i], fault);
 	if (r == 0 && machine->entropy != NULL)
@@ -135,7 +110,6 @@ int qemu_check(enum squib_arch arch, bool boot_timer, const struct squib_machine
 	if (boot_timer && arch != SQUIB_ARCH_X86_64)
 		return refuse(fault, "the boot timer on aarch64", NULL, NULL);
 	if (qemu_device_count(machine) > slots)
-		return fault_set(fault, -ENOSPC, "Could not attach device: MMIO transport error: "
-				 "Could not allocate GSI: The requested resource is not available.");
+		return engine_refuse_count(fault);
 	return 0;
 }

@@ -23,7 +23,7 @@ int main(int argc, char *argv[])
 	static const struct args_program program = {
 		.firecracker_version = SQUIB_FIRECRACKER_VERSION,
 		.squib_version = SQUIB_VERSION,
-		.engines = "qemu, mock",
+		.engines = "kvm, qemu, mock",
 		.host_arch = PROGRAM_HOST_ARCH,
 	};
 

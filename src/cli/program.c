@@ -27,7 +27,6 @@
 #include "cli/describe.h"
 #include "cli/openapi.h"
 #include "cli/signals.h"
-#include "engine/kvm/probe.h"
 #include "vmm/vmm.h"
 
 struct program {
@@ -240,7 +239,6 @@ static enum args_engine wanted_engine(struct program *program)
 
 static const struct engine_ops *take_engine(struct program *program, const struct engine_ops *ops)
 {
-	CLEANUP(fault_done) struct fault reason = FAULT_INIT;
 	CLEANUP(fault_done) struct fault text = FAULT_INIT;
 
 	log_info(program->log, "Engine: %s", ops->name);
@@ -249,44 +247,60 @@ static const struct engine_ops *take_engine(struct program *program, const struc
 			  ops->name);
 		warn(program, fault_text(&text));
 	}
-	if (ops->probe(program->args->arch, &reason) < 0) {
-		fault_set(&text, -ENOTSUP, "the %s engine cannot run guests here: %s", ops->name,
-			  fault_text(&reason));
-		warn(program, fault_text(&text));
-	}
 	return ops;
 }
 
-static const struct engine_ops *choose_engine(struct engine_chooser *chooser)
+/* QEMU may be installed by the time it is wanted, so it is taken in any case. */
+static const struct engine_ops *take_qemu(struct program *program)
 {
-	struct program *program = container_of(chooser, struct program, engine_chooser);
 	CLEANUP(fault_done) struct fault reason = FAULT_INIT;
 	CLEANUP(fault_done) struct fault text = FAULT_INIT;
+
+	if (engine_qemu.probe(program->args->arch, &reason) < 0) {
+		fault_set(&text, -ENOTSUP, "the qemu engine cannot run guests here: %s",
+			  fault_text(&reason));
+		warn(program, fault_text(&text));
+	}
+	return take_engine(program, &engine_qemu);
+}
+
+static const struct engine_ops *take_kvm(struct program *program, struct fault *fault)
+{
+	if (engine_kvm.probe(program->args->arch, fault) == 0)
+		return take_engine(program, &engine_kvm);
+	fault_prefix(fault, "Kvm error: ");
+	warn(program, "without a KVM that works, guests run by --engine qemu");
+	return NULL;
+}
+
+/* Never a slow way in silence. */
+static const struct engine_ops *take_best(struct program *program)
+{
+	CLEANUP(fault_done) struct fault reason = FAULT_INIT;
+	CLEANUP(fault_done) struct fault text = FAULT_INIT;
+
+	if (engine_kvm.probe(program->args->arch, &reason) == 0)
+		return take_engine(program, &engine_kvm);
+	fault_set(&text, -ENOTSUP, "KVM cannot be used: %s; guests run by the qemu engine",
+		  fault_text(&reason));
+	warn(program, fault_text(&text));
+	return take_qemu(program);
+}
+
+static const struct engine_ops *choose_engine(struct engine_chooser *chooser, struct fault *fault)
+{
+	struct program *program = container_of(chooser, struct program, engine_chooser);
 
 	switch (wanted_engine(program)) {
 	case ARGS_ENGINE_MOCK:
 		return take_engine(program, &engine_mock);
 	case ARGS_ENGINE_QEMU:
-		return take_engine(program, &engine_qemu);
+		return take_qemu(program);
+	case ARGS_ENGINE_KVM:
+		return take_kvm(program, fault);
 	default:
-		break;
+		return take_best(program);
 	}
-	if (kvm_probe(program->args->arch, &reason) < 0)
-		fault_set(&text, -ENOTSUP, "KVM cannot be used: %s; guests run by the qemu engine",
-			  fault_text(&reason));
-	else
-		fault_set(&text, -ENOTSUP, "KVM works, but this version has no kvm engine yet; "
-			  "guests run by the qemu engine");
-	warn(program, fault_text(&text));
-	return take_engine(program, &engine_qemu);
-}
-
-static int refuse_kvm_engine(struct program *program)
-{
-	if (wanted_engine(program) != ARGS_ENGINE_KVM)
-		return 0;
-	return end_with_error(program->log, EXIT_CODE_ERROR, "The kvm engine is not part of this "
-			      "version of squib. Use --engine qemu or auto.", "NoEngine(\"kvm\")");
 }
 
 /* ---- the configuration file ---- */
@@ -559,8 +573,6 @@ static int prepare(struct program *program)
 	code = open_metrics(program);
 	if (code == 0)
 		code = check_seccomp_filter(program);
-	if (code == 0)
-		code = refuse_kvm_engine(program);
 	if (code == 0)
 		code = read_inputs(program);
 	return code;

@@ -19,7 +19,7 @@
 static const struct args_program program = {
 	.firecracker_version = "1.16.0",
 	.squib_version = "0.1.0",
-	.engines = "qemu, mock",
+	.engines = "kvm, qemu, mock",
 	.host_arch = SQUIB_ARCH_X86_64,
 };
 
@@ -298,7 +298,7 @@ static void version_names_firecracker_first(void **state)
 	PARSE(result, ARG("--version"));
 	assert_int_equal(result.outcome, ARGS_PRINT);
 	assert_string_equal(result.output,
-			    "Firecracker v1.16.0\nsquib v0.1.0 (engines: qemu, mock)\n");
+			    "Firecracker v1.16.0\nsquib v0.1.0 (engines: kvm, qemu, mock)\n");
 	args_result_done(&result);
 	PARSE(result, ARG("--bad"), ARG("x"), ARG("--id"), ARG("--version"));
 	assert_int_equal(result.outcome, ARGS_PRINT);

@@ -120,6 +120,7 @@ struct engine {
 	const struct engine_ops *ops;
 };
 
+extern const struct engine_ops engine_kvm;
 extern const struct engine_ops engine_qemu;
 extern const struct engine_ops engine_mock;
 

@@ -129,9 +129,10 @@ static void snapshot_load(struct vmm *vmm, struct squib_action *action, struct f
 	int r = fd;
 
 	fault_done(&reason);
-	vmm_choose_engine(vmm);
 	fd_close(fd);
-	if (fd < 0)
+	if (vmm_choose_engine(vmm, fault) < 0)
+		r = fault->error;
+	else if (fd < 0)
 		fault_set(fault, r, "Failed to open snapshot file: %s", os_error(r, error));
 	else
 		r = fault_set(fault, -ENOTSUP, "Failed to load snapshot state from file: Snapshots "

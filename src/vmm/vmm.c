@@ -156,12 +156,13 @@ static int check_pmem_files(const struct squib_machine *machine, struct fault *f
 	return 0;
 }
 
-void vmm_choose_engine(struct vmm *vmm)
+int vmm_choose_engine(struct vmm *vmm, struct fault *fault)
 {
 	struct engine_chooser *chooser = vmm->params.engine_chooser;
 
 	if (vmm->ops == NULL)
-		vmm->ops = chooser->choose(chooser);
+		vmm->ops = chooser->choose(chooser, fault);
+	return vmm->ops != NULL ? 0 : fault->error;
 }
 
 int vmm_start(struct vmm *vmm, struct squib_action *action, struct fault *fault)
@@ -170,10 +171,11 @@ int vmm_start(struct vmm *vmm, struct squib_action *action, struct fault *fault)
 	struct engine *engine = NULL;
 	int r;
 
-	vmm_choose_engine(vmm);
 	vmm->start_us = clock_ns() / 1000;
 	vmm->start_cpu_us = cpu_time_us();
-	r = check_pmem_files(machine, fault);
+	r = vmm_choose_engine(vmm, fault);
+	if (r == 0)
+		r = check_pmem_files(machine, fault);
 	if (r < 0)
 		return r;
 	/* the console first: an engine may have output from the moment it starts */

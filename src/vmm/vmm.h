@@ -17,11 +17,12 @@
 struct vmm;
 
 /*
- * Tells by which engine machines are made. Asked once, when the first is to be made: finding out
- * whether KVM works takes longer than all that comes before.
+ * Tells by which engine machines are made. Asked when the first is to be made, and not again after it
+ * answered: finding out whether KVM works takes longer than all that comes before.
  */
 struct engine_chooser {
-	const struct engine_ops *(*choose)(struct engine_chooser *chooser);
+	/* NULL: the engine that is wanted cannot be used, @fault says why ("Kvm error: ..."). */
+	const struct engine_ops *(*choose)(struct engine_chooser *chooser, struct fault *fault);
 };
 
 struct vmm_params {

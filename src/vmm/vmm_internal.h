@@ -30,8 +30,8 @@ struct vmm {
 	struct squib_balloon balloon;		/* as now; valid if machine->balloon is set */
 };
 
-/** vmm_choose_engine() - make sure there is one: vmm->ops */
-void vmm_choose_engine(struct vmm *vmm);
+/** vmm_choose_engine() - make sure there is one: vmm->ops. 0, or -errno with @fault */
+int vmm_choose_engine(struct vmm *vmm, struct fault *fault);
 
 /** vmm_start() - build and run the machine of an InstanceStart */
 int vmm_start(struct vmm *vmm, struct squib_action *action, struct fault *fault);

@@ -16,6 +16,7 @@
 
 #include "engine/kvm/x86_64/cpuid.h"
 #include "engine/kvm/x86_64/msr.h"
+#include "engine/kvm/x86_64/templates.h"
 
 #define KVM_FAILED	"Kvm error: Architecture specific error: "
 #define CONFIG_FAILED	"System configuration error: Failed to create guest config: "
@@ -157,6 +158,81 @@ static int get_vendor(struct kvm_cpuid2 *cpuid, enum cpuid_vendor *ret_vendor, s
 	return *ret_vendor == CPUID_VENDOR_OTHER ? other_vendor(leaf_0, fault) : 0;
 }
 
+/* Templates */
+
+/* Room for @count more changes of MSRs */
+static int reserve_msrs(struct cpu_model *model, size_t count, struct fault *fault)
+{
+	if (count == 0)
+		return 0;
+	model->msrs = calloc(count, sizeof(*model->msrs));
+	return model->msrs == NULL ? no_memory(fault) : 0;
+}
+
+static int apply_static(struct cpu_model *model, const struct cpu_template *template,
+			struct fault *fault)
+{
+	int r = reserve_msrs(model, template->msr_count, fault);
+
+	for (size_t part = 0; part < TEMPLATE_PARTS; part++)
+		for (size_t i = 0; r == 0 && i < template->cpuid[part].count; i++)
+			r = cpuid_change(model->cpuid, &template->cpuid[part].changes[i], fault);
+	for (size_t i = 0; r == 0 && i < template->msr_count; i++)
+		msr_change_add(model->msrs, &model->msr_count, template->msrs[i]);
+	return r;
+}
+
+/* A leaf may come without registers, for its flags */
+static int apply_leaf(struct cpu_model *model, const struct squib_cpuid_modifier *modifier,
+		      struct fault *fault)
+{
+	struct cpuid_change change = { .leaf = modifier->leaf, .subleaf = modifier->subleaf,
+				       .flags = modifier->flags };
+	int r = cpuid_change(model->cpuid, &change, fault);
+
+	for (size_t i = 0; r == 0 && i < modifier->modifier_count; i++) {
+		change.reg = modifier->modifiers[i].reg;
+		change.filter = (uint32_t)modifier->modifiers[i].bitmap.filter[0];
+		change.value = (uint32_t)modifier->modifiers[i].bitmap.value[0];
+		r = cpuid_change(model->cpuid, &change, fault);
+	}
+	return r;
+}
+
+static int apply_custom(struct cpu_model *model, const struct squib_cpu_config *config,
+			struct fault *fault)
+{
+	int r = reserve_msrs(model, config->msr_modifier_count, fault);
+
+	for (size_t i = 0; r == 0 && i < config->cpuid_modifier_count; i++)
+		r = apply_leaf(model, &config->cpuid_modifiers[i], fault);
+	for (size_t i = 0; r == 0 && i < config->msr_modifier_count; i++) {
+		const struct squib_register_modifier *modifier = &config->msr_modifiers[i];
+
+		msr_change_add(model->msrs, &model->msr_count,
+			       (struct msr_change){ .index = (uint32_t)modifier->addr,
+						    .filter = modifier->bitmap.filter[0],
+						    .value = modifier->bitmap.value[0] });
+	}
+	return r;
+}
+
+/* NULL when the machine has no static template */
+static int get_template(const struct squib_machine *machine,
+			const struct cpu_template **ret_template, struct fault *fault)
+{
+	struct kvm_cpuid_entry2 leaf_0 = { .function = 0 }, leaf_1 = { .function = 1 };
+
+	*ret_template = NULL;
+	if (!machine->config.has_cpu_template ||
+	    machine->config.cpu_template == SQUIB_CPU_TEMPLATE_NONE)
+		return 0;
+	cpuid_read_host(&leaf_0);
+	cpuid_read_host(&leaf_1);
+	return cpu_template_get(machine->config.cpu_template, cpuid_vendor(&leaf_0),
+				cpuid_signature(leaf_1.eax), ret_template, fault);
+}
+
 /* The model */
 
 static void shrink(struct cpu_model *model)
@@ -167,15 +243,23 @@ static void shrink(struct cpu_model *model)
 		model->cpuid = smaller;
 }
 
-static int build(struct cpu_model *model, int kvm_fd, struct fault *fault)
+static int build(struct cpu_model *model, int kvm_fd, const struct squib_machine *machine,
+		 struct fault *fault)
 {
 	enum cpuid_vendor vendor = CPUID_VENDOR_OTHER;
-	int r = request_xstate(fault);
+	const struct cpu_template *template;
+	int r = get_template(machine, &template, fault);
 
+	if (r == 0)
+		r = request_xstate(fault);
 	if (r == 0)
 		r = get_supported(kvm_fd, &model->cpuid, fault);
 	if (r == 0)
 		r = get_vendor(model->cpuid, &vendor, fault);
+	if (r == 0 && template != NULL)
+		r = apply_static(model, template, fault);
+	else if (r == 0 && machine->cpu_config != NULL)
+		r = apply_custom(model, machine->cpu_config, fault);
 	if (r < 0)
 		return r;
 	if (cpuid_normalise(model->cpuid, vendor, &model->topology, cpuid_read_host, fault) < 0)
@@ -195,7 +279,7 @@ int cpu_model_new(int kvm_fd, const struct squib_machine *machine, struct cpu_mo
 	model->topology.cpus = machine->config.vcpu_count;
 	model->topology.threads_per_core =
 		machine->config.smt && machine->config.vcpu_count > 1 ? 2 : 1;
-	r = build(model, kvm_fd, fault);
+	r = build(model, kvm_fd, machine, fault);
 	if (r < 0) {
 		cpu_model_free(model);
 		return r;

@@ -96,6 +96,36 @@ uint32_t cpuid_signature(uint32_t eax)
 	return eax & 0x0fff0fff;
 }
 
+static uint32_t *register_of(struct kvm_cpuid_entry2 *entry, enum squib_cpuid_register reg)
+{
+	switch (reg) {
+	case SQUIB_CPUID_EAX:
+		return &entry->eax;
+	case SQUIB_CPUID_EBX:
+		return &entry->ebx;
+	case SQUIB_CPUID_ECX:
+		return &entry->ecx;
+	case SQUIB_CPUID_EDX:
+		break;
+	}
+	return &entry->edx;
+}
+
+int cpuid_change(struct kvm_cpuid2 *cpuid, const struct cpuid_change *change, struct fault *fault)
+{
+	struct kvm_cpuid_entry2 *entry = cpuid_find(cpuid, change->leaf, change->subleaf);
+	uint32_t *reg;
+
+	if (entry == NULL)
+		return fault_set(fault, -ENOENT, "System configuration error: Failed to create guest "
+				 "config: Template changes a CPUID entry not supported by KVM: "
+				 "Leaf: %x, Subleaf: %x", change->leaf, change->subleaf);
+	entry->flags = change->flags;
+	reg = register_of(entry, change->reg);
+	*reg = (*reg & ~change->filter) | change->value;
+	return 0;
+}
+
 static uint32_t next_power_of_two(uint32_t n)
 {
 	uint32_t power = 1;

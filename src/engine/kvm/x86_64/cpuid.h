@@ -7,6 +7,8 @@
 #ifndef SQUIB_ENGINE_KVM_X86_64_CPUID_H
 #define SQUIB_ENGINE_KVM_X86_64_CPUID_H
 
+#include <squib/config.h>
+
 #include <linux/kvm.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -42,6 +44,24 @@ enum cpuid_vendor cpuid_vendor(const struct kvm_cpuid_entry2 *leaf_0);
 
 /** cpuid_signature() - family, model and stepping, from EAX of leaf 1; reserved bits are 0 */
 uint32_t cpuid_signature(uint32_t eax);
+
+/* One register of one leaf: new = (old & ~filter) | value */
+struct cpuid_change {
+	uint32_t leaf;
+	uint32_t subleaf;
+	uint32_t flags;			/* KVM_CPUID_FLAG_, which the entry gets */
+	enum squib_cpuid_register reg;
+	uint32_t filter;
+	uint32_t value;
+};
+
+/**
+ * cpuid_change() - as a template says
+ *
+ * Return: 0, or -ENOENT with @fault, a whole text behind "Start microvm error: ": @cpuid has no such
+ * leaf, so KVM does not support it.
+ */
+int cpuid_change(struct kvm_cpuid2 *cpuid, const struct cpuid_change *change, struct fault *fault);
 
 /**
  * cpuid_normalise() - make what KVM supports, and a template changed, right for a machine

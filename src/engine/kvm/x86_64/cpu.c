@@ -37,10 +37,10 @@ static int no_memory(struct fault *fault)
 /* Capabilities */
 
 static const uint32_t default_capabilities[] = {
-	KVM_CAP_IRQCHIP,    KVM_CAP_IOEVENTFD, KVM_CAP_IRQFD,	      KVM_CAP_USER_MEMORY,
-	KVM_CAP_SET_TSS_ADDR, KVM_CAP_PIT2,    KVM_CAP_PIT_STATE2,    KVM_CAP_ADJUST_CLOCK,
-	KVM_CAP_DEBUGREGS,  KVM_CAP_MP_STATE,  KVM_CAP_VCPU_EVENTS,   KVM_CAP_XCRS,
-	KVM_CAP_XSAVE,	    KVM_CAP_EXT_CPUID,
+	KVM_CAP_IRQCHIP,      KVM_CAP_IOEVENTFD, KVM_CAP_IRQFD,	      KVM_CAP_USER_MEMORY,
+	KVM_CAP_SET_TSS_ADDR, KVM_CAP_PIT2,	 KVM_CAP_PIT_STATE2,  KVM_CAP_ADJUST_CLOCK,
+	KVM_CAP_DEBUGREGS,    KVM_CAP_MP_STATE,	 KVM_CAP_VCPU_EVENTS, KVM_CAP_XCRS,
+	KVM_CAP_XSAVE,	      KVM_CAP_EXT_CPUID,
 };
 
 /* Whether the last word on a capability is to leave it out */
@@ -77,9 +77,9 @@ int cpu_check_capabilities(int kvm_fd, const struct squib_machine *machine, stru
 
 /* What KVM supports */
 
-#define ARCH_GET_XCOMP_SUPP		0x1021	/* Linux arch/x86/include/uapi/asm/prctl.h */
-#define ARCH_REQ_XCOMP_GUEST_PERM	0x1025
-#define XFEATURE_XTILE_DATA		18	/* the tiles of Intel AMX */
+#define ARCH_GET_XCOMP_SUPP		0x1021L	/* Linux arch/x86/include/uapi/asm/prctl.h */
+#define ARCH_REQ_XCOMP_GUEST_PERM	0x1025L
+#define XFEATURE_XTILE_DATA		18L	/* the tiles of Intel AMX */
 
 /*
  * A process has to ask before its guests may have AMX: until then KVM leaves it out, or, before
@@ -106,7 +106,7 @@ static int request_xstate(struct fault *fault)
 	    errno != EINVAL) {
 		r = -errno;
 		return fault_set(fault, r, KVM_FAILED "Failed to request permission for dynamic XSTATE "
-				 "features: Failed to request permission for XSTATE feature (%d): %s",
+				 "features: Failed to request permission for XSTATE feature (%ld): %s",
 				 XFEATURE_XTILE_DATA, os_error(r, text));
 	}
 	return 0;

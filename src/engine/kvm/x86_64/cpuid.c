@@ -362,7 +362,7 @@ static int pass_ext_topology(struct kvm_cpuid2 *cpuid, cpuid_host *host)
 	struct kvm_cpuid_entry2 *entry, cache, max = { .function = LEAF_EXT_MAX };
 
 	host(&max);
-	if (max.eax < LEAF_EXT_TOPOLOGY || max.eax > LEAF_EXT_MAX + 0xffff)
+	if (max.eax < LEAF_EXT_TOPOLOGY)
 		return 0;
 	entry = find_or_add(cpuid, LEAF_EXT_TOPOLOGY, 0, 0);
 	if (entry == NULL)

@@ -58,8 +58,8 @@ struct cpuid_change {
 /**
  * cpuid_change() - as a template says
  *
- * Return: 0, or -ENOENT with @fault, a whole text behind "Start microvm error: ": @cpuid has no such
- * leaf, so KVM does not support it.
+ * Return: 0; or -ENOENT with @fault, a whole text behind "Start microvm error: ", when there is no
+ * such leaf, as KVM does not support it.
  */
 int cpuid_change(struct kvm_cpuid2 *cpuid, const struct cpuid_change *change, struct fault *fault);
 

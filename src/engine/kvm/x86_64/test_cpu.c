@@ -20,9 +20,10 @@
 
 #define VCPUS_MAX 32
 
-struct host {			/* -1: not there */
+struct host {			/* -1: not there, and why_not says so */
 	int kvm_fd, vm_fd;
 	int vcpu_fds[VCPUS_MAX];
+	char why_not[128];
 };
 
 static int setup(void **state)
@@ -33,16 +34,15 @@ static int setup(void **state)
 		host.vcpu_fds[i] = -1;
 	host.vm_fd = -1;
 	host.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (host.kvm_fd < 0) {
-		print_message("SKIP: /dev/kvm does not open: %s\n", strerror(errno));
-	} else {
+	if (host.kvm_fd >= 0)
 		host.vm_fd = ioctl(host.kvm_fd, KVM_CREATE_VM, 0);
-		if (host.vm_fd < 0)
-			print_message("SKIP: KVM makes no machine: %s\n", strerror(errno));
-		else if (ioctl(host.vm_fd, KVM_SET_TSS_ADDR, 0xfffbd000) < 0 ||
-			 ioctl(host.vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
-			return -1;
-	}
+	if (host.vm_fd < 0)
+		snprintf(host.why_not, sizeof(host.why_not), "%s: %s",
+			 host.kvm_fd < 0 ? "/dev/kvm does not open" : "KVM makes no machine",
+			 strerror(errno));
+	else if (ioctl(host.vm_fd, KVM_SET_TSS_ADDR, 0xfffbd000) < 0 ||
+		 ioctl(host.vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
+		return -1;
 	*state = &host;
 	return 0;
 }
@@ -62,8 +62,10 @@ static struct host *host_of(void **state)
 {
 	struct host *host = *state;
 
-	if (host->vm_fd < 0)
+	if (host->vm_fd < 0) {
+		print_message("skipped: %s\n", host->why_not);
 		skip();
+	}
 	return host;
 }
 
@@ -197,7 +199,7 @@ static void a_vcpu_takes_what_templates_do(void **state)
 	config.cpuid_modifier_count = n;
 	if (try_config(host, &config, vcpu(host, 1), &fault) < 0) {
 		assert_non_null(strstr(fault_text(&fault), "not supported by KVM: Leaf: "));
-		print_message("SKIP: %s\n", fault_text(&fault));
+		print_message("skipped: %s\n", fault_text(&fault));
 		skip();
 	}
 }

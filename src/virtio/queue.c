@@ -90,9 +90,18 @@ static uint16_t load16(const uint16_t *p)
 	return le16toh(__atomic_load_n(p, __ATOMIC_RELAXED));
 }
 
-static void store16(uint16_t *p, uint16_t value)
+/*
+ * A store of the first kind is seen by others before a load of the second kind that follows it is
+ * done. (A fence would do too, but ThreadSanitizer does not know fences.)
+ */
+static void store16_ordered(uint16_t *p, uint16_t value)
 {
-	__atomic_store_n(p, htole16(value), __ATOMIC_RELAXED);
+	__atomic_store_n(p, htole16(value), __ATOMIC_SEQ_CST);
+}
+
+static uint16_t load16_ordered(const uint16_t *p)
+{
+	return le16toh(__atomic_load_n(p, __ATOMIC_SEQ_CST));
 }
 
 void vq_reset(struct vq *vq)
@@ -122,7 +131,7 @@ static bool has_feature(uint64_t features, unsigned int bit)
 
 int vq_enable(struct vq *vq, const struct guest_mem *mem, uint64_t features)
 {
-	uint8_t *desc, *avail, *used;
+	uint8_t *desc = NULL, *avail = NULL, *used = NULL;
 	int r;
 
 	if (vq->size == 0 || vq->size > VQ_SIZE_MAX || (vq->size & (vq->size - 1)) != 0)
@@ -157,9 +166,9 @@ static int look(struct vq *vq)
 {
 	/*
 	 * Acquire: the index is read before the entry and the descriptors that the driver wrote ahead
-	 * of it.
+	 * of it. And sequentially consistent, for look_and_ask_for_kicks().
 	 */
-	uint16_t idx = le16toh(__atomic_load_n(avail_idx(vq), __ATOMIC_ACQUIRE));
+	uint16_t idx = load16_ordered(avail_idx(vq));
 
 	if ((uint16_t)(idx - vq->next_avail) > vq->size)
 		return -EPROTO;
@@ -178,14 +187,13 @@ static int look_and_ask_for_kicks(struct vq *vq)
 
 	if (r != 0 || !vq->event_idx)
 		return r;
-	store16(avail_event(vq), vq->next_avail);
-	mark_used_ring(vq);
 	/*
-	 * Orders our store of avail_event before our load of the available index; the driver has the
+	 * Our store of avail_event comes before our load of the available index; the driver has the
 	 * like between its store of the index and its load of avail_event. So one of us sees the
 	 * other's, and a request that we do not see is kicked for.
 	 */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	store16_ordered(avail_event(vq), vq->next_avail);
+	mark_used_ring(vq);
 	return look(vq);
 }
 
@@ -310,9 +318,9 @@ void vq_push(struct vq *vq, const struct vq_chain *chain, uint32_t written)
 	vq->next_used++;
 	/*
 	 * Release: what was written to the buffers and the entry is there before the index that tells
-	 * the driver to look at them.
+	 * the driver to look at them. And sequentially consistent, for vq_interrupt_wanted().
 	 */
-	__atomic_store_n(used_idx(vq), htole16(vq->next_used), __ATOMIC_RELEASE);
+	store16_ordered(used_idx(vq), vq->next_used);
 	mark_used_ring(vq);
 }
 
@@ -324,15 +332,14 @@ bool vq_interrupt_wanted(struct vq *vq)
 		return false;
 	vq->signalled = vq->next_used;
 	/*
-	 * Orders our store of the used index before our load of what the driver wants; the driver has
+	 * Our store of the used index came before our load of what the driver wants; the driver has
 	 * the like between its store of used_event, or the flags, and its load of the index. So one of
 	 * us sees the other's: it sees the entry, or we the wish.
 	 */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!vq->event_idx)
-		return (load16(avail_flags(vq)) & VIRTQ_AVAIL_F_NO_INTERRUPT) == 0;
+		return (load16_ordered(avail_flags(vq)) & VIRTQ_AVAIL_F_NO_INTERRUPT) == 0;
 	/* Was the entry at used_event among those pushed? All modulo 65536. */
-	since = (uint16_t)(vq->next_used - load16(used_event(vq)));
+	since = (uint16_t)(vq->next_used - load16_ordered(used_event(vq)));
 	return since != 0 && since <= pushed;
 }
 

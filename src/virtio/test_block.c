@@ -21,7 +21,6 @@
 
 #include "base/fd.h"
 #include "virtio/block.h"
-#include "virtio/rate_limiter.h"
 #include "virtio/test_driver.h"
 
 #define HEADER DRIVER_DATA
@@ -583,95 +582,6 @@ static void a_limit_is_not_served_past_a_pause(void **state)
 	close_disk(&disk);
 }
 
-/* --- the limiter's arithmetic, with a time of our own */
-
-static void never(struct rate_limiter *limiter)
-{
-	(void)limiter;
-	fail();
-}
-
-#define MS UINT64_C(1000000)
-
-static void a_request_takes_from_both_buckets_or_none(void **state)
-{
-	static const struct squib_token_bucket bytes = { 1000, 0, 100 }, ops = { 2, 0, 1000 };
-	static const struct squib_rate_limiter config = { &bytes, &ops };
-	CLEANUP(loop_free) struct loop *loop = NULL;
-	struct rate_limiter limiter;
-	uint64_t t;
-
-	(void)state;
-	assert_int_equal(loop_new(&loop), 0);
-	assert_int_equal(rate_limiter_init(&limiter, loop, &config, never), 0);
-	t = limiter.ops.updated_ns;
-	assert_true(rate_limiter_admit(&limiter, 600, t));
-	assert_false(rate_limiter_admit(&limiter, 600, t));	/* 200 bytes are missing */
-	assert_true(limiter.blocked);
-	assert_int_equal(limiter.ops.budget, 1);		/* not taken */
-	assert_false(rate_limiter_admit(&limiter, 600, t + 20 * MS - 1));
-	assert_true(rate_limiter_admit(&limiter, 600, t + 20 * MS));
-	assert_false(rate_limiter_admit(&limiter, 0, t + 500 * MS - 1));	/* the operations */
-	assert_true(limiter.bandwidth.budget <= 1000);
-	assert_true(rate_limiter_admit(&limiter, 0, t + 500 * MS));
-	rate_limiter_done(&limiter);
-}
-
-static void a_request_larger_than_the_bucket_is_paid_for_later(void **state)
-{
-	static const struct squib_token_bucket bytes = { 1000, 500, 100 };	/* 10 in a ms */
-	static const struct squib_rate_limiter config = { .bandwidth = &bytes };
-	CLEANUP(loop_free) struct loop *loop = NULL;
-	struct rate_limiter limiter;
-	uint64_t t;
-
-	(void)state;
-	assert_int_equal(loop_new(&loop), 0);
-	assert_int_equal(rate_limiter_init(&limiter, loop, &config, never), 0);
-	t = limiter.bandwidth.updated_ns;
-	assert_true(rate_limiter_admit(&limiter, 4500, t));	/* 500 and 1000; 3000 are owed */
-	assert_false(rate_limiter_admit(&limiter, 5000, t + 300 * MS - 1));
-	assert_false(rate_limiter_admit(&limiter, 1, t + 300 * MS));
-	assert_true(rate_limiter_admit(&limiter, 0, t + 10 * MS));	/* no bytes, no wait */
-	assert_false(rate_limiter_admit(&limiter, 1, t + 300 * MS));	/* and no remission */
-	assert_true(rate_limiter_admit(&limiter, 10, t + 301 * MS));
-	assert_true(rate_limiter_admit(&limiter, 2000, t + 301 * MS));	/* nothing is owed */
-	assert_false(rate_limiter_admit(&limiter, 2000, t + 501 * MS - 1));
-	assert_true(rate_limiter_admit(&limiter, 2000, t + 501 * MS));
-	/* the largest there can be: no overflow, and a long wait */
-	assert_true(rate_limiter_admit(&limiter, UINT64_MAX, t + 900 * MS));
-	assert_false(rate_limiter_admit(&limiter, 1, t + 900 * MS + UINT64_MAX / 4));
-	rate_limiter_done(&limiter);
-}
-
-static void limits_change_as_a_patch_says(void **state)
-{
-	static const struct squib_token_bucket bytes = { 1000, 0, 100 }, ops = { 2, 0, 1000 },
-		other = { 7, 3, 50 }, none = { 0, 9, 100 }, at_once = { 9, 9, 0 };
-	static const struct squib_rate_limiter config = { &bytes, &ops };
-	CLEANUP(loop_free) struct loop *loop = NULL;
-	struct rate_limiter limiter;
-
-	(void)state;
-	assert_int_equal(loop_new(&loop), 0);
-	assert_int_equal(rate_limiter_init(&limiter, loop, &config, never), 0);
-	assert_true(rate_limiter_admit(&limiter, 1000, clock_ns()));
-	assert_false(rate_limiter_update(&limiter, NULL));
-	assert_int_equal(limiter.bandwidth.size, 1000);
-	assert_false(rate_limiter_update(&limiter, &(struct squib_rate_limiter){ .ops = &other }));
-	assert_true(limiter.ops.size == 7 && limiter.ops.budget == 7 && limiter.ops.burst == 3);
-	assert_true(limiter.bandwidth.size == 1000 && limiter.bandwidth.budget < 1000);
-	assert_false(rate_limiter_admit(&limiter, 1000, limiter.bandwidth.updated_ns));
-	assert_true(rate_limiter_update(&limiter, &(struct squib_rate_limiter){ &none, NULL }));
-	assert_false(limiter.blocked);
-	assert_true(limiter.bandwidth.size == 0 && limiter.ops.size == 7);
-	rate_limiter_update(&limiter, &(struct squib_rate_limiter){ NULL, &at_once });
-	assert_int_equal(limiter.ops.size, 0);
-	for (unsigned int i = 0; i < 100; i++)
-		assert_true(rate_limiter_admit(&limiter, UINT64_MAX, 0));
-	rate_limiter_done(&limiter);
-}
-
 /* --- rounds */
 
 static void a_round_leaves_the_loop_to_others(void **state)
@@ -754,9 +664,6 @@ int main(void)
 		cmocka_unit_test(a_limit_holds_requests_back_and_its_end_lets_them_through),
 		cmocka_unit_test(the_timer_lets_requests_through),
 		cmocka_unit_test(a_limit_is_not_served_past_a_pause),
-		cmocka_unit_test(a_request_takes_from_both_buckets_or_none),
-		cmocka_unit_test(a_request_larger_than_the_bucket_is_paid_for_later),
-		cmocka_unit_test(limits_change_as_a_patch_says),
 		cmocka_unit_test(a_round_leaves_the_loop_to_others),
 		cmocka_unit_test(a_broken_ring_needs_a_reset_and_then_all_is_well),
 		cmocka_unit_test(writeback_is_flushed_at_the_end),

@@ -86,7 +86,6 @@ size_t aml_scope(struct writer *writer, const char *name)
 
 	writer_u8(writer, OP_SCOPE);
 	start = writer->len;
-	writer_u8(writer, '\\');
 	writer_add(writer, name, NAME_LEN);
 	return start;
 }

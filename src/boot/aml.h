@@ -16,7 +16,7 @@
 
 #include "boot/writer.h"
 
-size_t aml_scope(struct writer *writer, const char *name);	/* below the root */
+size_t aml_scope(struct writer *writer, const char *name);
 size_t aml_device(struct writer *writer, const char *name);
 void aml_end(struct writer *writer, size_t start);
 

@@ -158,10 +158,11 @@ int x86_64_room(const struct guest_mem *mem, gpa_t gpa, size_t len, void **ret_d
 static int load_kernel(const struct x86_64_boot_params *params, struct x86_64_kernel *kernel,
 		       struct fault *fault)
 {
-	int r = x86_64_load_kernel(params->mem, params->image, kernel, fault);
+	CLEANUP(fault_done) struct fault cause = FAULT_INIT;
+	int r = x86_64_load_kernel(params->mem, params->image, kernel, &cause);
 
 	if (r < 0)
-		fault_prefix(fault, KERNEL_FAULT);
+		fault_set(fault, r, KERNEL_FAULT "%s", fault_text(&cause));
 	return r;
 }
 

@@ -85,7 +85,7 @@ static int load_segment(struct elf *elf, const Elf64_Phdr *phdr, struct fault *f
 {
 	uint64_t file_len = le64toh(phdr->p_filesz), mem_len = le64toh(phdr->p_memsz);
 	uint64_t offset = le64toh(phdr->p_offset);
-	struct range range;
+	struct range range = { 0 };
 	int r;
 
 	if (le32toh(phdr->p_type) != PT_LOAD || mem_len == 0)
@@ -180,8 +180,8 @@ static int load_bzimage(const struct guest_mem *mem, const struct image *image,
 {
 	uint8_t *header = kernel->header;
 	uint64_t offset, len, needs;
-	struct range range;
-	gpa_t address;
+	struct range range = { 0 };
+	gpa_t address = 0;
 	int r = image_read(image->fd, 0, header, BZ_HEADER_MAX, fault);
 
 	if (r == 0)

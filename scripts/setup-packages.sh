@@ -57,6 +57,7 @@ packages() {
 	check		clang					second compiler, sanitizers, fuzzers
 	check		libclang-rt-14-dev			run time of the sanitizers and libFuzzer
 	check		libcmocka-dev				unit tests
+	check		acpica-tools				iasl reads the ACPI tables we make
 	check		g++					the headers in C++
 	check		python3-pytest				whole-process tests
 	check		python3-requests			client stack: Python

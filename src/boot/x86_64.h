@@ -58,10 +58,10 @@ struct x86_64_boot_params {
 	struct guest_mem *mem;
 	const struct image *image;	/* IMAGE_BZIMAGE or IMAGE_ELF */
 	int initrd_fd;			/* -1: none. Read at offsets; stays the caller's */
-	const char *cmdline;
-	unsigned int vcpu_count;
+	const char *cmdline;		/* as cmdline_build() made it: shorter than CMDLINE_MAX */
+	unsigned int vcpu_count;	/* 1 to X86_64_VCPUS_MAX */
 	const struct x86_64_virtio *devices;	/* in attach order: the guest finds them so */
-	size_t device_count;
+	size_t device_count;		/* up to X86_64_DEVICES_MAX */
 };
 
 enum x86_64_boot_protocol {

@@ -180,9 +180,9 @@ static const struct sequence sequences[] = {
 		{ IRQ, 0, 1 }, { R, UART_IIR, UART_IIR_RDI }, { R, UART_RX, 'q' },
 		{ R, UART_IIR, UART_IIR_THRI }, { IN, 3, 0 }, { R, UART_LSR, LSR_IDLE },
 		{ W, UART_MCR, 0 }, { WAKE, 0, 1 }, { WANTED, 0, 1 }, { IN, 3, 3 } } },
-	{ "only loopback overruns", {
+	{ "only loopback overruns, after the 16 bytes that Linux expects of a 16550A", {
 		{ W, UART_MCR, UART_MCR_LOOP }, { R, UART_MSR, 0x0b }, { W, UART_IER, UART_IER_RLSI },
-		{ FILL, 0, FIFO_BYTES }, { IRQ, 0, 0 }, { FILL, 0, 1 }, { IRQ, 0, 1 },
+		{ FILL, 0, 16 }, { IRQ, 0, 0 }, { FILL, 0, 1 }, { IRQ, 0, 1 },
 		{ R, UART_IIR, UART_IIR_RLSI },
 		{ R, UART_LSR, LSR_IDLE | UART_LSR_DR | UART_LSR_OE },
 		{ R, UART_LSR, LSR_IDLE | UART_LSR_DR }, { R, UART_IIR, UART_IIR_NO_INT },

@@ -318,9 +318,14 @@ class Squib:
         self.console.expect("squib-guest# ")
         return facts
 
+    def type(self, data):
+        """Types bytes on the guest's console; waits while squib takes no more."""
+        while data:
+            data = data[self.process.stdin.write(data) :]
+
     def send(self, line):
         """Types a line on the guest's console."""
-        self.process.stdin.write(line.encode() + b"\n")
+        self.type(line.encode() + b"\n")
 
     def run(self, command):
         """Runs a shell command in the guest; returns its output. It must succeed."""

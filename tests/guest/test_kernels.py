@@ -38,6 +38,36 @@ def test_a_guest_boots_from_each_form_of_kernel(squib, compressed, form):
     assert vm.run("uname -m") == f"{arch}\n"
 
 
+# There is a lean kernel (guest/make-kernel.sh) for these.
+LEAN_ARCHES = [arch for arch in squibvm.ARCHES if arch == "x86_64"]
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 4])
+@pytest.mark.parametrize("name", ["lean-kernel", "lean-vmlinux"])
+@pytest.mark.parametrize("arch", LEAN_ARCHES)
+def test_a_kernel_with_built_in_drivers_needs_no_initramfs(squib, disk, arch, name, cpus):
+    vm = squib(arch)
+    vm.put("/machine-config", {"vcpu_count": cpus, "mem_size_mib": 128})
+    vm.add_drive(disk(arch))
+    guest = vm.boot(squibvm.image(arch, name), initrd=False)
+
+    assert (guest["root"], guest["mode"], guest["cpus"]) == ("/dev/vda", "rw", str(cpus))
+    # Each CPU can be given work, and does it.
+    for cpu in range(cpus):
+        assert vm.run(f"taskset -c {cpu} awk '{{ print $39 }}' /proc/self/stat") == f"{cpu}\n"
+    vm.send("reboot -f")
+    assert vm.wait_exit() == 0
+
+
+@pytest.mark.parametrize("arch", LEAN_ARCHES)
+def test_the_kernel_itself_finds_a_root_by_partuuid(squib, disk, arch):
+    vm = squib(arch)
+    vm.add_drive(disk(arch, "rootfs.gpt"), partuuid=squibvm.partuuid(arch))
+    guest = vm.boot(squibvm.image(arch, "lean-kernel"), initrd=False)
+
+    assert (guest["root"], guest["mode"]) == ("/dev/vda1", "rw")
+
+
 @pytest.mark.parametrize("arch", squibvm.ARCHES)
 def test_a_bad_kernel_is_a_fault_and_the_next_try_boots(squib, compressed, tmp_path, arch):
     vm = squib(arch)

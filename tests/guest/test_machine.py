@@ -238,3 +238,19 @@ def test_what_an_engine_cannot_give_is_refused_at_the_start_by_name(squib, path,
     assert f"{squibvm.ENGINE} engine" in fault
     assert vm.state() == "Not started"
     assert vm.engine_processes() == []
+
+
+@pytest.mark.skipif(squibvm.ENGINE != "kvm", reason="in the QEMU engine the memory is QEMU's")
+def test_more_memory_than_the_host_can_map_is_refused_at_the_start(squib):
+    vm = squib()
+    vm.put("/boot-source", squibvm.boot_source(squibvm.ARCH))
+    vm.put("/machine-config", {"vcpu_count": 1, "mem_size_mib": 1 << 27})
+
+    fault = vm.refused("PUT", "/actions", {"action_type": "InstanceStart"})
+    assert fault == (
+        "Start microvm error: Invalid Memory Configuration: Cannot create mmap region:"
+        " Out of memory (os error 12)"
+    )
+    vm.put("/machine-config", {"vcpu_count": 1, "mem_size_mib": 128})
+    vm.start()
+    vm.wait_for_guest()

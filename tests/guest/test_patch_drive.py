@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+import squibvm
+
 
 @pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])
 @pytest.mark.parametrize("read_only", [False, True], ids=["rw", "ro"])

@@ -129,7 +129,8 @@ uint16_t driver_add(struct driver *driver, const struct driver_buf *bufs, size_t
 	}
 	avail[2 + driver->next_avail % driver->size] = htole16(head);
 	driver->next_avail++;
-	__atomic_store_n(&avail[1], htole16(driver->next_avail), __ATOMIC_RELEASE);
+	/* Sequentially consistent for who looks at avail_event next, as at used_event below. */
+	__atomic_store_n(&avail[1], htole16(driver->next_avail), __ATOMIC_SEQ_CST);
 	return head;
 }
 
@@ -152,7 +153,7 @@ bool driver_take(struct driver *driver, uint32_t *ret_head, uint32_t *ret_len)
 	const struct virtq_used_elem *elem = (const struct virtq_used_elem *)(used + 2) +
 					     driver->next_used % driver->size;
 
-	if (le16toh(__atomic_load_n(&used[1], __ATOMIC_ACQUIRE)) == driver->next_used)
+	if (le16toh(__atomic_load_n(&used[1], __ATOMIC_SEQ_CST)) == driver->next_used)
 		return false;
 	*ret_head = le32toh(elem->id);
 	*ret_len = le32toh(elem->len);

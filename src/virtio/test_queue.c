@@ -4,10 +4,12 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <cmocka.h>
 
 #include "virtio/queue.h"
@@ -397,6 +399,43 @@ static void what_is_put_back_comes_again(void **state)
 	assert_int_equal(vq_pop(&rings->vq, &chain), 0);
 }
 
+/*
+ * The moment between looking and asking for a kick, stopped: the page of avail_event cannot be written,
+ * and the handler of the fault is the driver, which is quick.
+ */
+static struct rings *racing;	/* for the handler of the signal */
+
+#define RACE_SIZE 256u
+#define RACE_USED (0x8000u - 4u - 8u * RACE_SIZE)	/* avail_event is at 0x8000 */
+
+static void driver_is_quick(int signal)
+{
+	(void)signal;
+	offer(racing, 0, 0);
+	mprotect(at(racing, 0x8000), GUEST_PAGE_BYTES, PROT_READ | PROT_WRITE);
+}
+
+static void a_request_that_comes_as_the_device_goes_to_sleep_is_seen(void **state)
+{
+	struct sigaction action = { .sa_handler = driver_is_quick }, old;
+	struct rings *rings = *state;
+	struct vq_chain chain;
+	int r;
+
+	memset(rings->low, 0, DATA);
+	place(&rings->vq, RACE_SIZE);
+	rings->vq.used_gpa = RACE_USED;
+	assert_int_equal(vq_enable(&rings->vq, rings->mem, EVENT_IDX), 0);
+	put_desc(rings, DESC, 0, DATA, 8, WRITE, 0);
+	racing = rings;
+	assert_int_equal(sigaction(SIGSEGV, &action, &old), 0);
+	assert_int_equal(mprotect(at(rings, 0x8000), GUEST_PAGE_BYTES, PROT_READ), 0);
+	r = vq_pop(&rings->vq, &chain);
+	sigaction(SIGSEGV, &old, NULL);
+	racing = NULL;
+	assert_int_equal(r, 1);
+}
+
 static void without_event_indexes_the_flag_decides(void **state)
 {
 	struct rings *rings = *state;
@@ -694,6 +733,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_the_driver_changes_later_does_not_matter,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_is_put_back_comes_again, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_request_that_comes_as_the_device_goes_to_sleep_is_seen, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(without_event_indexes_the_flag_decides, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(what_was_written_is_dirty, set_up, tear_down),

@@ -327,7 +327,6 @@ static void setup_queue(struct driver *driver, struct rng *rng, uint32_t queue)
 	ring->size = rng_one_in(rng, 2) ? max : max >> rng_below(rng, 8);
 	if (ring->size == 0)
 		ring->size = 1;
-	memset((void *)base, 0, RING_BYTES);
 	reg_write(driver, REG_QUEUE_SIZE,
 		  rng_one_in(rng, 32) ? (uint32_t)rng_next(rng) & 0xffff : ring->size);
 	reg_write64(driver, REG_QUEUE_DESC,
@@ -336,7 +335,8 @@ static void setup_queue(struct driver *driver, struct rng *rng, uint32_t queue)
 		    place(driver->machine, rng, &ring->available, 6 + 2u * ring->size));
 	reg_write64(driver, REG_QUEUE_USED,
 		    place(driver->machine, rng, &ring->used, 6 + 8u * ring->size));
-	*(volatile uint16_t *)(ring->available + 2) = 0;
+	*(volatile uint32_t *)ring->available = 0;	/* flags, index */
+	*(volatile uint32_t *)ring->used = 0;
 	if (!rng_one_in(rng, 64))
 		reg_write(driver, REG_QUEUE_READY, 1);
 }

@@ -5,7 +5,8 @@
  *
  * Requests are carried out one after the other, in the loop. To leave time for what else is in the loop,
  * a round ends after as many requests as the ring has, or ROUND_BYTES, and kicks its own queue
- * to go on.
+ * to go on; and a request may not be larger than size_max and seg_max say, so that no guest can
+ * have the loop busy with one for long.
  */
 #include "virtio/block.h"
 
@@ -23,6 +24,8 @@
 
 #define SECTOR_BYTES 512u
 #define SEG_MAX	     (VQ_SIZE_MAX - 2)	/* a request has a header and a status too */
+#define SIZE_MAX_BYTES (1u << 20)	/* of a segment; Linux's are smaller */
+#define REQUEST_BYTES_MAX (SEG_MAX * SIZE_MAX_BYTES)
 #define ROUND_BYTES  (8u << 20)
 
 #define QUEUE 0u
@@ -68,6 +71,7 @@ static bool lies_on_disk(const struct block *block, const struct request *reques
 	uint64_t sectors = block->file.size_bytes / SECTOR_BYTES;
 
 	return request->data_bytes > 0 && request->data_bytes % SECTOR_BYTES == 0 &&
+	       request->data_bytes <= REQUEST_BYTES_MAX &&
 	       request->sector <= sectors &&
 	       request->data_bytes / SECTOR_BYTES <= sectors - request->sector;
 }
@@ -305,6 +309,7 @@ static void block_config_read(struct virtio_device *device, uint32_t offset, voi
 {
 	struct virtio_blk_config config = {
 		.capacity = htole64(of_device(device)->file.size_bytes / SECTOR_BYTES),
+		.size_max = htole32(SIZE_MAX_BYTES),
 		.seg_max = htole32(SEG_MAX),
 	};
 
@@ -359,7 +364,8 @@ static void warn_of_tail(const struct block *block)
 
 static void offer_features(struct block *block)
 {
-	block->device.features |= UINT64_C(1) << VIRTIO_BLK_F_SEG_MAX;
+	block->device.features |= UINT64_C(1) << VIRTIO_BLK_F_SIZE_MAX |
+				  UINT64_C(1) << VIRTIO_BLK_F_SEG_MAX;
 	if (block->read_only)
 		block->device.features |= UINT64_C(1) << VIRTIO_BLK_F_RO;
 	if (block->writeback)

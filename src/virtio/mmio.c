@@ -83,17 +83,15 @@ static void signal_fd(int fd)
 }
 
 /*
- * The line is an edge, which is of use only when a bit is new: a driver that has not acknowledged a
- * bit yet is still to look for what it stands for. Release and acquire on the one variable order the
- * ring, or the configuration, ahead of the driver's look.
+ * The line is an edge, and is signalled also when the bit is set already: an edge that came while the
+ * guest had the line masked is lost, and the next one has to make up for it. Release and acquire on
+ * the one variable order the ring, or the configuration, ahead of the driver's look.
  */
 static void interrupt(struct virtio_mmio *mmio, uint32_t bit)
 {
-	uint32_t old = atomic_fetch_or_explicit(&mmio->interrupt_status, bit, memory_order_acq_rel);
-
+	atomic_fetch_or_explicit(&mmio->interrupt_status, bit, memory_order_acq_rel);
 	metrics_inc(&mmio->metrics->interrupts.triggers);
-	if ((old & bit) == 0)
-		signal_fd(mmio->irq_fd);
+	signal_fd(mmio->irq_fd);
 }
 
 static struct virtio_mmio *of_transport(const struct virtio_transport *transport)

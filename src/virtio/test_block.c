@@ -197,7 +197,7 @@ static void what_a_drive_is_shows_in_its_features(void **state)
 {
 	static const uint64_t always = UINT64_C(1) << VIRTIO_F_VERSION_1 |
 		1u << VIRTIO_RING_F_EVENT_IDX | 1u << VIRTIO_RING_F_INDIRECT_DESC |
-		1u << VIRTIO_BLK_F_SEG_MAX;
+		1u << VIRTIO_BLK_F_SIZE_MAX | 1u << VIRTIO_BLK_F_SEG_MAX;
 	static const struct { struct squib_drive config; uint64_t more; } cases[] = {
 		{ { .is_read_only = false }, 0 },
 		{ { .is_read_only = true }, 1u << VIRTIO_BLK_F_RO },
@@ -211,6 +211,7 @@ static void what_a_drive_is_shows_in_its_features(void **state)
 		open_disk(&disk, &cases[i].config, make_file(512));
 		assert_int_equal(features_of(&disk.driver), always | cases[i].more);
 		assert_int_equal(driver_read(&disk.driver, VIRTIO_MMIO_DEVICE_ID), 2);
+		assert_int_equal(driver_read(&disk.driver, VIRTIO_MMIO_CONFIG + 8), 1u << 20);
 		assert_int_equal(driver_read(&disk.driver, VIRTIO_MMIO_CONFIG + 12), 254);
 		close_disk(&disk);
 	}
@@ -358,6 +359,37 @@ static void a_write_may_be_split_in_any_way(void **state)
 	assert_int_equal(pread(disk.fd, got, 512, 7 * 512), 512);
 	assert_true(got[0] == 'a' && got[99] == 'a' && got[100] == 'b' && got[511] == 'b');
 	close_disk(&disk);
+}
+
+/* As large as size_max and seg_max allow, and a sector more; the buffers are all the same memory. */
+static void a_request_has_a_largest_size(void **state)
+{
+	static const struct { uint32_t last_bytes; uint8_t status; } cases[] = {
+		{ 1u << 20, VIRTIO_BLK_S_OK }, { (1u << 20) + 512, VIRTIO_BLK_S_IOERR } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct driver_buf bufs[256] = { { HEADER, 16, false } };
+		struct disk disk;
+		uint32_t head, len;
+
+		open_disk(&disk, &plain, make_file(UINT64_C(1) << 30));
+		driver_negotiate(&disk.driver, UINT64_MAX);
+		driver_place_queue(&disk.driver, ARRAY_SIZE(bufs));
+		driver_write(&disk.driver, VIRTIO_MMIO_STATUS, 
+			     driver_read(&disk.driver, VIRTIO_MMIO_STATUS) | VIRTIO_CONFIG_S_DRIVER_OK);
+		put_header(&disk.driver, HEADER, VIRTIO_BLK_T_IN, 0);
+		for (size_t k = 1; k <= 254; k++)
+			bufs[k] = (struct driver_buf){ 2u << 20, 1u << 20, true };
+		bufs[254].len = cases[i].last_bytes;
+		bufs[255] = (struct driver_buf){ STATUS, 1, true };
+		driver_add(&disk.driver, bufs, ARRAY_SIZE(bufs));
+		driver_kick(&disk.driver);
+		driver_run(&disk.driver);
+		assert_true(driver_take(&disk.driver, &head, &len));
+		assert_int_equal(disk.driver.ram[STATUS], cases[i].status);
+		close_disk(&disk);
+	}
 }
 
 static void a_drive_to_read_is_not_written(void **state)
@@ -655,6 +687,7 @@ int main(void)
 		cmocka_unit_test(requests_that_make_no_sense_fail),
 		cmocka_unit_test(a_request_may_be_split_in_any_way),
 		cmocka_unit_test(a_write_may_be_split_in_any_way),
+		cmocka_unit_test(a_request_has_a_largest_size),
 		cmocka_unit_test(a_drive_to_read_is_not_written),
 		cmocka_unit_test(a_file_that_shrinks_is_an_error_of_the_disk),
 		cmocka_unit_test(a_write_that_the_host_refuses_is_an_error_of_the_disk),

@@ -531,7 +531,7 @@ static void every_kick_is_seen_without_reading_the_eventfd(void **state)
 
 static const struct driver_buf buf = { DRIVER_DATA, 16, true };
 
-static void the_line_is_signalled_when_a_bit_is_new(void **state)
+static void the_line_is_signalled_whenever_the_driver_is_to_look(void **state)
 {
 	struct bench *bench = *state;
 	struct driver *driver = &bench->driver;
@@ -552,7 +552,7 @@ static void the_line_is_signalled_when_a_bit_is_new(void **state)
 	driver_add(driver, &buf, 1);
 	driver_kick(driver);
 	driver_run(driver);
-	assert_false(driver_interrupted(driver));	/* the first was not acknowledged */
+	assert_true(driver_interrupted(driver));	/* the first was not acknowledged, maybe lost */
 	device->transport->interrupt_config(device->transport);
 	assert_true(driver_interrupted(driver));
 	assert_int_equal(driver_read(driver, VIRTIO_MMIO_INTERRUPT_STATUS), 3);
@@ -721,7 +721,7 @@ int main(void)
 		TEST(a_kick_ahead_of_activation_is_not_lost),
 		TEST(a_pause_keeps_kicks),
 		TEST(every_kick_is_seen_without_reading_the_eventfd),
-		TEST(the_line_is_signalled_when_a_bit_is_new),
+		TEST(the_line_is_signalled_whenever_the_driver_is_to_look),
 		TEST(a_transport_that_cannot_be_made_leaves_the_device),
 		TEST(vcpus_and_the_loop_work_side_by_side),
 	};

@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 MESON   = meson
 CONFIGURE = $(MESON) setup --buildtype=release --optimization=2 --prefix=$(PREFIX) -Dtests=disabled $(MESON_ARGS)
 
-.PHONY: all lib demo check bench install clean
+.PHONY: all lib demo check lab bench install clean
 
 # Two build directories: the program is small and quick to start with musl (without it glibc
 # serves), libsquib is for programs with the system's C library.
@@ -37,8 +37,14 @@ demo:
 
 # Every test, with sanitizers; ends with a line "N passed, N failed".
 check:
-	@scripts/setup-packages.sh build guest check
+	@scripts/setup-packages.sh build guest kernel lab check
 	@scripts/check.sh
+
+# The guest tests with the KVM engine, in an emulated machine where the host's KVM does not
+# work. The first run builds a kernel, which takes some minutes.
+lab:
+	@scripts/setup-packages.sh build guest kernel lab check
+	@scripts/check.sh lab
 
 bench: all lib
 	@scripts/setup-packages.sh build guest bench

@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Runs every test and ends with one line: "N passed, N failed[, N skipped]". Each part may be run
-# alone by naming it: scripts/check.sh unit api tsan clients hostile fuzz install guest
+# alone by naming it: scripts/check.sh unit api tsan clients hostile fuzz install guest lab
 set -u
 cd "$(dirname "$0")/.."
 
 # shellcheck disable=SC2206
-parts=(${@:-unit install api hostile tsan clients fuzz guest})
+parts=(${@:-unit install api hostile tsan clients fuzz guest lab})
 python=/usr/bin/python3
 logs=build-check-logs
 export PYTHONDONTWRITEBYTECODE=1
@@ -83,13 +83,16 @@ meson_tests() {
 
 # Nothing to do the second time.
 make_guests() {
-	local arch
-	for arch in x86_64 aarch64; do
-		guest/make-guest.sh "$arch" "build/guest/$arch" >"$logs/guest-$arch.log" 2>&1 || {
-			cat "$logs/guest-$arch.log"
-			failed=$((failed + 1))
-		}
-	done
+	make_images guest/make-guest.sh x86_64 build/guest/x86_64
+	make_images guest/make-guest.sh aarch64 build/guest/aarch64
+	make_images guest/make-kernel.sh x86_64 build/guest/x86_64
+}
+
+make_images() {
+	"$@" >"$logs/images.log" 2>&1 || {
+		cat "$logs/images.log"
+		failed=$((failed + 1))
+	}
 }
 
 part_unit() {
@@ -139,6 +142,16 @@ part_guest() {
 	say "guests"
 	make_guests
 	SQUIB=$PWD/build-asan/squib run guest $python -m pytest -q -rs tests/guest
+}
+
+# The KVM engine: once with sanitizers, once as it is shipped.
+part_lab() {
+	say "guests on KVM"
+	make_guests
+	make_images guest/make-lab.sh build/guest/lab
+	SQUIB_CPUS=1 SQUIB_KERNEL=kernel run lab-stock tests/guest/with-kvm build-asan/squib
+	make --no-print-directory >"$logs/release.log" 2>&1 || cat "$logs/release.log"
+	SQUIB_CPUS=2 SQUIB_KERNEL=lean-kernel run lab-lean tests/guest/with-kvm build/squib
 }
 
 start=$SECONDS

@@ -26,6 +26,7 @@ SQUIB = os.environ.get("SQUIB", os.path.join(ROOT, "build", "squib"))
 ENGINE = os.environ.get("SQUIB_ENGINE", "qemu")
 GUEST = os.environ.get("SQUIB_GUEST", os.path.join(ROOT, "build", "guest"))
 KERNEL = os.environ.get("SQUIB_KERNEL", "kernel")  # where a test names none
+CPUS = int(os.environ.get("SQUIB_CPUS", "1"))  # where a test does not say
 
 # How long anything may take before a test gives up; longer where everything is emulated twice.
 DEADLINE_S = float(os.environ.get("SQUIB_DEADLINE_S", "90"))
@@ -241,6 +242,8 @@ class Squib:
         self.console = Console(self.process.stdout)
         if api:
             wait_until(self._answers, "squib answers on its socket")
+            if CPUS > 1 and config is None:
+                self.patch("/machine-config", {"vcpu_count": CPUS})
 
     def path(self, name):
         return os.path.join(self.dir, name)

@@ -47,9 +47,12 @@ lab:
 	@scripts/check.sh lab
 
 bench: all lib
-	@scripts/setup-packages.sh build guest bench
+	@scripts/setup-packages.sh build guest kernel lab bench
 	@guest/make-guest.sh x86_64 build/guest/x86_64
 	@tests/bench/run
+	@guest/make-kernel.sh x86_64 build/guest/x86_64
+	@guest/make-lab.sh build/guest/lab
+	@tests/bench/lab
 
 # FIRECRACKER_LINKS=1 adds a hard link under the name that clients of Firecracker look for.
 install: all lib

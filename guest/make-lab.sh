@@ -22,7 +22,7 @@ images='kernel initrd root.img'
 wanted='base-files base-passwd bash coreutils dash diffutils findutils grep gzip hostname libc-bin
 	mawk mount procps sed tar util-linux xz-utils zstd
 	busybox-static curl e2fsprogs iproute2 python3 python3-pytest strace
-	libasan8 libubsan1 zlib1g
+	libasan8 libcmocka0 libubsan1 zlib1g
 	qemu-system-x86'
 # Up to the root drive; the rest is loaded from there.
 modules='virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk'

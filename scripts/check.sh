@@ -86,6 +86,8 @@ make_guests() {
 	make_images guest/make-guest.sh x86_64 build/guest/x86_64
 	make_images guest/make-guest.sh aarch64 build/guest/aarch64
 	make_images guest/make-kernel.sh x86_64 build/guest/x86_64
+	[ "$(uname -m)" != x86_64 ] ||
+		make_images tests/guest/hostile/build.sh build/guest/x86_64/hostile.elf
 }
 
 make_images() {
@@ -144,14 +146,28 @@ part_guest() {
 	SQUIB=$PWD/build-asan/squib run guest $python -m pytest -q -rs tests/guest
 }
 
-# The KVM engine: once with sanitizers, once as it is shipped.
+# The KVM engine: once with sanitizers, Debian's kernel and one CPU, and once as it is shipped, with
+# the lean kernel and two CPUs. Mostly one CPU is busy in a lab, so both run at the same time; what
+# the one does well is left out of the other.
 part_lab() {
+	local name status
 	say "guests on KVM"
 	make_guests
 	make_images guest/make-lab.sh build/guest/lab
-	SQUIB_CPUS=1 SQUIB_KERNEL=kernel run lab-stock tests/guest/with-kvm build-asan/squib
 	make --no-print-directory >"$logs/release.log" 2>&1 || cat "$logs/release.log"
-	SQUIB_CPUS=2 SQUIB_KERNEL=lean-kernel run lab-lean tests/guest/with-kvm build/squib
+	trap 'kill $(jobs -p) 2>/dev/null' EXIT	# they do not hear of Ctrl-C
+	SQUIB_CPUS=1 SQUIB_KERNEL=kernel tests/guest/with-kvm build-asan/squib \
+		-k "not test_console and not built_in_drivers" </dev/null >"$logs/lab-asan.log" 2>&1 &
+	local asan=$!
+	SQUIB_CPUS=2 SQUIB_KERNEL=lean-kernel tests/guest/with-kvm build/squib \
+		-k "not each_form" </dev/null >"$logs/lab-release.log" 2>&1 &
+	local release=$!
+	for name in asan release; do
+		wait "${!name}"
+		status=$?
+		cat "$logs/lab-$name.log"
+		tally "lab-$name" "$status" "$logs/lab-$name.log"
+	done
 }
 
 start=$SECONDS

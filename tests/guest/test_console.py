@@ -15,7 +15,7 @@ both = pytest.mark.parametrize("arch", squibvm.ARCHES)
 
 # Each byte leaves the guest at least once, which takes a minute a megabyte in the lab.
 SIZE = int(os.environ.get("SQUIB_CONSOLE_KIB", "1024")) << 10
-PIECE = 1 << 16  # what is waited for at once
+PIECE = 1 << 14  # what is waited for at once
 
 
 def pieces_of(size):

@@ -40,10 +40,9 @@ def test_what_the_guest_says_comes_out_whole(squib, tmp_path, arch):
         assert vm.console.skipped + match[0] == piece
 
 
-@both
-def test_what_is_typed_goes_in_whole(squib, arch):
+def test_what_is_typed_goes_in_whole(squib):
     pieces = [piece.encode() for piece in pieces_of(SIZE)]
-    vm = squib(arch)
+    vm = squib()
     vm.boot()
 
     vm.send(

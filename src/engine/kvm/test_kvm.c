@@ -1085,6 +1085,60 @@ static struct rig *full_rig(void)
 	return rig;
 }
 
+/* Let the n-th call fail, for every n there is. */
+static unsigned int fail_each(struct rig *rig, enum wrapped what, const char *name)
+{
+	struct left before = look();
+
+	for (unsigned int n = 1;; n++) {
+		CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+		bool failed;
+		int r;
+
+		failing.what = what;
+		failing.countdown = n;
+		r = rig_try_start(rig, &fault);
+		failed = failing.countdown == 0;
+		failing.what = WRAP_NONE;
+		if (!failed) {
+			assert_int_equal(r, 0);
+			engine_kvm.destroy(rig->engine);
+			rig_engine(rig);
+			expect_nothing_left(&before, name);
+			return n - 1;
+		}
+		if (r >= 0 || fault_text(&fault)[0] == '\0')
+			fail_msg("%s: failure %u was not told", name, n);
+		expect_nothing_left(&before, fault_text(&fault));
+	}
+}
+
+static void whatever_fails_is_told_and_leaves_nothing(void **state)
+{
+	static const struct { enum wrapped what; const char *name; unsigned int least; } cases[] = {
+		{ WRAP_IOCTL, "ioctl", 30 },
+		{ WRAP_EVENTFD, "eventfd", 7 },
+		{ WRAP_EPOLL_CTL, "epoll_ctl", 6 },
+		{ WRAP_TIMERFD, "timerfd_create", 3 },
+		{ WRAP_CALLOC, "calloc", 10 },
+		{ WRAP_MALLOC, "malloc", 1 },
+		{ WRAP_STRDUP, "strdup", 2 },
+		{ WRAP_THREAD, "pthread_create", 2 },
+	};
+	struct rig *rig = full_rig();
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		unsigned int count = fail_each(rig, cases[i].what, cases[i].name);
+
+		print_message("%s: %u\n", cases[i].name, count);
+		assert_true(count >= cases[i].least);
+	}
+	rig_start(rig);		/* after all that */
+	expect_running(rig);
+	rig_free(rig);
+}
+
 static void a_process_out_of_descriptors_is_told_and_leaves_nothing(void **state)
 {
 	struct rig *rig = full_rig();
@@ -1446,6 +1500,7 @@ int main(void)
 		cmocka_unit_test(the_boot_timer_is_told),
 		cmocka_unit_test(starts_that_are_refused_leave_nothing),
 		cmocka_unit_test(an_engine_that_was_never_started_leaves_nothing),
+		cmocka_unit_test(whatever_fails_is_told_and_leaves_nothing),
 		cmocka_unit_test(a_process_out_of_descriptors_is_told_and_leaves_nothing),
 		cmocka_unit_test(machines_of_some_vcpus_pause_and_quit),
 		cmocka_unit_test(a_second_processor_runs_and_is_paused_too),

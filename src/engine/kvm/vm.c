@@ -47,6 +47,15 @@ static int create_vm(int kvm_fd)
 	return fd < 0 ? -errno : fd;
 }
 
+static int run_bytes(int kvm_fd)
+{
+	int r = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+
+	if (r < 0)
+		return -errno;
+	return r < (int)sizeof(struct kvm_run) ? -ENOTSUP : r;
+}
+
 int vm_open(struct vm *ret_vm, struct fault *fault)
 {
 	struct vm vm = VM_NONE;
@@ -55,14 +64,14 @@ int vm_open(struct vm *ret_vm, struct fault *fault)
 	vm.kvm_fd = open_kvm(fault);
 	if (vm.kvm_fd < 0)
 		return vm.kvm_fd;
-	vm.fd = create_vm(vm.kvm_fd);
-	r = ioctl(vm.kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
-	if (vm.fd < 0 || r < (int)sizeof(struct kvm_run)) {
-		int error = vm.fd < 0 ? vm.fd : -ENOTSUP;
-
-		vm.fd = -1;
+	r = create_vm(vm.kvm_fd);
+	if (r >= 0) {
+		vm.fd = r;
+		r = run_bytes(vm.kvm_fd);
+	}
+	if (r < 0) {
 		vm_close(&vm);
-		return vm_fault(fault, error, "Failed to create VM");
+		return vm_fault(fault, r, "Failed to create VM");
 	}
 	vm.run_bytes = (size_t)r;
 	*ret_vm = vm;

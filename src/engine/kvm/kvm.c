@@ -28,6 +28,7 @@
 #define MIB (UINT64_C(1) << 20)
 #define MEM_MIB_MAX (UINT64_MAX / MIB)
 #define DRAIN_MS 1000
+#define OUTPUT_ROUND_BYTES 65536
 #define BOOT_TIMER_VALUE 123
 
 enum event {
@@ -121,19 +122,28 @@ static void vcpu_ended(struct vcpus_listener *listener, enum vcpu_verdict verdic
 
 /* ---- the serial port's far end ---- */
 
-/* Give the console what the guest has sent; true when it took all. */
+/*
+ * Give the console what the guest has sent; true when it took all. The guest may send as fast as the
+ * console takes, so a round ends, and the loop's other sources have their turn before the next.
+ */
 static bool pump_output(struct kvm_engine *kvm)
 {
 	struct engine_listener *listener = kvm->params.listener;
 	const uint8_t *data;
-	size_t len;
+	size_t len, done = 0;
 
 	while ((len = uart_peek(kvm->uart, &data)) > 0) {
-		size_t taken = listener->serial_output(listener, data, len);
+		size_t taken;
 
+		if (done >= OUTPUT_ROUND_BYTES) {
+			eventfd_write(kvm->uart_source.fd, 1);
+			return false;
+		}
+		taken = listener->serial_output(listener, data, len);
 		uart_consume(kvm->uart, taken);
 		if (taken < len)
 			return false;	/* serial_output_ready() will come */
+		done += taken;
 	}
 	return true;
 }
@@ -151,7 +161,8 @@ static void uart_ready(struct loop_source *source, uint32_t events)
 
 	(void)events;
 	eventfd_read(source->fd, &count);
-	pump_output(kvm);
+	if (pump_output(kvm))
+		end_if_drained(kvm);
 	if (uart_take_input_wanted(kvm->uart))
 		kvm->params.listener->serial_input_ready(kvm->params.listener);
 }

@@ -188,7 +188,7 @@ static void begin_ending(struct kvm_engine *kvm, enum engine_end end)
 		return;
 	kvm->state = STATE_DRAINING;
 	kvm->end = end;
-	vcpus_pause(kvm->vcpus);
+	vcpus_pause(kvm->vcpus);	/* one that is late stops when it can */
 	loop_timer_set(&kvm->drain_timer, clock_ns() + DRAIN_MS * UINT64_C(1000000));
 	end_if_drained(kvm);
 }
@@ -441,8 +441,11 @@ static int kvm_pause(struct engine *engine, struct fault *fault)
 	struct kvm_engine *kvm = kvm_of(engine);
 	int r = vcpus_pause(kvm->vcpus);
 
-	if (r < 0)
+	if (r < 0) {
+		if (kvm->state == STATE_UP)
+			vcpus_resume(kvm->vcpus);
 		return fault_set(fault, r, "Failed to pause the vCPUs: they did not answer in time");
+	}
 	devices_pause(kvm->devices);
 	return 0;
 }

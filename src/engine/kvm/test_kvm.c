@@ -1288,6 +1288,45 @@ static void two_processors_that_end_it_at_once_end_it_once(void **state)
 	}
 }
 
+/* It resets the machine a while after 0x9000 is written to. */
+static const uint8_t second_resets_late[] = {
+	0x31, 0xc0,			/* xor %ax, %ax */
+	0x8e, 0xd8,			/* mov %ax, %ds */
+	0x80, 0x3e, 0x00, 0x90, 0x00,	/* cmpb $0, 0x9000 */
+	0x74, 0xf9,			/* je, back to the cmpb */
+	0xb9, 0x00, 0x40,		/* mov $0x4000, %cx */
+	0xe2, 0xfe,			/* loop, here */
+	0xb0, 0xfe,			/* mov $0xfe, %al */
+	0xe6, 0x64,			/* out %al, $0x64 */
+	0xf4,				/* hlt */
+};
+
+static void a_vcpu_that_does_not_stop_at_the_end_stops_when_it_can(void **state)
+{
+	static const struct guest_step steps[] = {
+		START_SECOND(second_resets_late),
+		{ GUEST_OUT8, SERIAL, '!' },
+		{ GUEST_WAIT32, 0x9000, 0, 0 },
+		{ GUEST_PUT8, 0x9000, 1 },
+		{ GUEST_OUT8, SERIAL, '.' },
+		{ GUEST_JUMP, GUEST_STEP(10) },
+	};
+	struct rig *rig = rig_new(guest_kernel(steps, ARRAY_SIZE(steps), second_resets_late,
+					       sizeof(second_resets_late)));
+
+	(void)state;
+	rig->description.config.vcpu_count = 2;
+	rig_start(rig);
+	/* stuck at an exit, with the other on its way to the end */
+	UNTIL(rig, rig->output_len > 1);
+	kvm_run_fake.stuck = true;
+	UNTIL(rig, rig->ended > 0);
+	kvm_run_fake.stuck = false;
+	expect_still(rig);
+	assert_int_equal(rig->len_at_end, rig->output_len);
+	rig_free(rig);
+}
+
 static void two_machines_do_not_touch_each_other(void **state)
 {
 	struct rig *one = counting_rig(), *other = counting_rig();
@@ -1545,6 +1584,7 @@ int main(void)
 		cmocka_unit_test(machines_of_some_vcpus_pause_and_quit),
 		cmocka_unit_test(a_second_processor_runs_and_is_paused_too),
 		cmocka_unit_test(two_processors_that_end_it_at_once_end_it_once),
+		cmocka_unit_test(a_vcpu_that_does_not_stop_at_the_end_stops_when_it_can),
 		cmocka_unit_test(two_machines_do_not_touch_each_other),
 		cmocka_unit_test(machines_are_destroyed_at_any_moment),
 		cmocka_unit_test(a_driver_reads_a_sector_and_is_interrupted),

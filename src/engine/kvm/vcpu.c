@@ -365,8 +365,6 @@ int vcpus_pause(struct vcpus *vcpus)
 		r = -pthread_cond_timedwait(&vcpus->parked_changed, &vcpus->lock, &deadline);
 	r = vcpus->parked < vcpus->count ? -ETIMEDOUT : 0;
 	pthread_mutex_unlock(&vcpus->lock);
-	if (r < 0)
-		vcpus_resume(vcpus);
 	return r;
 }
 

@@ -54,7 +54,8 @@ int vcpus_start(struct vcpus *vcpus, struct fault *fault);
  *
  * What a vCPU was doing for the guest is complete: its state could be saved. Idempotent.
  *
- * Return: 0, or -ETIMEDOUT when one did not stop in time, and then all go on.
+ * Return: 0, or -ETIMEDOUT when one did not stop in time. It will as soon as it can, unless
+ * vcpus_resume() comes first.
  */
 int vcpus_pause(struct vcpus *vcpus);
 

@@ -348,6 +348,10 @@ int vcpus_start(struct vcpus *vcpus, struct fault *fault)
 			return vm_fault(fault, r, "Failed to start a vcpu thread");
 		vcpu->has_thread = true;
 	}
+	pthread_mutex_lock(&vcpus->lock);
+	while (vcpus->parked < vcpus->count)
+		pthread_cond_wait(&vcpus->parked_changed, &vcpus->lock);
+	pthread_mutex_unlock(&vcpus->lock);
 	return 0;
 }
 

@@ -46,7 +46,11 @@ void vcpus_free(struct vcpus *vcpus);
 /** vcpus_fd() - of vCPU @index, to set it up with */
 int vcpus_fd(const struct vcpus *vcpus, size_t index);
 
-/** vcpus_start() - give each its thread, paused; faults as vcpus_new(). Once */
+/**
+ * vcpus_start() - give each its thread, paused; faults as vcpus_new(). Once
+ *
+ * When it returns, the threads have their names, by which scripts find and pin them.
+ */
 int vcpus_start(struct vcpus *vcpus, struct fault *fault);
 
 /**

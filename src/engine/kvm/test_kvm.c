@@ -211,6 +211,7 @@ struct rig {
 	unsigned int input_ready, boot_timer, ended;
 	enum engine_end end;
 	size_t len_at_end;
+	bool destroys;		/* the engine, when it tells its end */
 };
 
 /* Two exits with output: one of them began after this. */
@@ -258,6 +259,10 @@ static void note_ended(struct engine_listener *listener, enum engine_end end)
 	rig->ended++;
 	rig->end = end;
 	rig->len_at_end = rig->output_len;
+	if (rig->destroys) {
+		engine_kvm.destroy(rig->engine);
+		rig->engine = NULL;
+	}
 }
 
 static void rig_engine(struct rig *rig)
@@ -664,6 +669,20 @@ static void reset_by_the_keyboard_controller_ends_it_once(void **state)
 	rig_free(rig);
 }
 
+static void a_listener_may_destroy_it_when_it_hears_of_the_end(void **state)
+{
+	static const struct guest_step steps[] = { { GUEST_PATTERN, 100 }, POWER_OFF };
+	struct left before = look();
+	struct rig *rig = RUN(steps);
+
+	(void)state;
+	rig->destroys = true;
+	expect_end(rig, ENGINE_END_GUEST);
+	expect_pattern(rig, 100);
+	rig_free(rig);
+	expect_nothing_left(&before, "destroyed at the end");
+}
+
 static void a_triple_fault_is_a_failure(void **state)
 {
 	static const struct guest_step steps[] = {
@@ -979,6 +998,30 @@ static void accesses_to_everything_harm_nothing(void **state)
 	rig_free(rig);
 }
 
+/* From memory, over its end, to where there is nothing */
+static void a_string_instruction_without_end_is_paused(void **state)
+{
+	static const struct guest_step steps[] = {
+		{ GUEST_OUTS, 0x80, (MEM_MIB << 20) - 0x10000, UINT32_MAX },
+	};
+	struct rig *rig = RUN(steps);
+
+	(void)state;
+	for (int i = 0; i < 20; i++) {
+		const struct metrics_vcpu *vcpu = &rig->metrics->vcpu;
+		uint64_t exits = vcpu->exit_io_out.value;
+
+		UNTIL(rig, vcpu->exit_io_out.value > exits || rig->ended > 0);
+		assert_int_equal(rig->ended, 0);
+		pause_engine(rig);
+		exits = vcpu->exit_io_out.value;
+		usleep(2000);
+		assert_int_equal(vcpu->exit_io_out.value, exits);
+		resume_engine(rig);
+	}
+	rig_free(rig);
+}
+
 static void accesses_of_eight_bytes_are_none(void **state)
 {
 	static const struct guest_step steps[] = {
@@ -1099,6 +1142,22 @@ static void starts_that_are_refused_leave_nothing(void **state)
 	rig->description.drive_count = 20;
 	rig_free(rig);
 	expect_nothing_left(&before, "all of it");
+}
+
+static void memory_of_any_size_is_given(void **state)
+{
+	static const uint64_t sizes_mib[] = { 2, 3, 127, 3071, 3072, 3073, 5000 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(sizes_mib); i++) {
+		struct rig *rig = counting_rig();
+
+		rig->description.config.mem_size_mib = sizes_mib[i];
+		rig->description.config.track_dirty_pages = i % 2 == 0;
+		rig_start(rig);
+		expect_running(rig);
+		rig_free(rig);
+	}
 }
 
 static void an_engine_that_was_never_started_leaves_nothing(void **state)
@@ -1565,6 +1624,7 @@ int main(void)
 		cmocka_unit_test(input_interrupts_the_guest),
 		cmocka_unit_test(a_guest_that_never_stops_printing_does_not_hold_the_loop),
 		cmocka_unit_test(reset_by_the_keyboard_controller_ends_it_once),
+		cmocka_unit_test(a_listener_may_destroy_it_when_it_hears_of_the_end),
 		cmocka_unit_test(a_triple_fault_is_a_failure),
 		cmocka_unit_test(whatever_kvm_says_the_guest_goes_on_or_ends),
 		cmocka_unit_test(a_pause_stops_the_guest_and_resume_goes_on),
@@ -1576,9 +1636,11 @@ int main(void)
 		cmocka_unit_test(signals_at_any_moment_do_no_harm),
 		cmocka_unit_test(ctrl_alt_del_reaches_the_guest),
 		cmocka_unit_test(accesses_to_everything_harm_nothing),
+		cmocka_unit_test(a_string_instruction_without_end_is_paused),
 		cmocka_unit_test(accesses_of_eight_bytes_are_none),
 		cmocka_unit_test(the_boot_timer_is_told),
 		cmocka_unit_test(starts_that_are_refused_leave_nothing),
+		cmocka_unit_test(memory_of_any_size_is_given),
 		cmocka_unit_test(an_engine_that_was_never_started_leaves_nothing),
 		cmocka_unit_test(whatever_fails_is_told_and_leaves_nothing),
 		cmocka_unit_test(a_process_out_of_descriptors_is_told_and_leaves_nothing),

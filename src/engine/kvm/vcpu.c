@@ -221,12 +221,12 @@ static void *vcpu_main(void *arg)
 	while (park(vcpu)) {
 		enum vcpu_verdict verdict = run_guest(vcpu);
 
-		if (verdict == VCPU_GO_ON) {
+		if (verdict != VCPU_GO_ON) {
+			vcpu->ended = true;
+			vcpus->listener->ended(vcpus->listener, verdict);
+		} else if (atomic_load(&vcpus->wanted) == WANT_PAUSE) {
 			arch_vcpu_paused(vcpu->fd, vcpus->log, vcpus->metrics);
-			continue;
 		}
-		vcpu->ended = true;
-		vcpus->listener->ended(vcpus->listener, verdict);
 	}
 	return NULL;
 }

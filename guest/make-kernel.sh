@@ -40,6 +40,7 @@ build() {
 	rm "$deb"
 
 	echo "kernel $arch: building $version, which takes some minutes"
+	[ "$(uname -m)" = "$arch" ] || export CROSS_COMPILE="$arch-linux-gnu-"
 	export KBUILD_BUILD_USER=squib KBUILD_BUILD_HOST=lab KBUILD_BUILD_TIMESTAMP='2000-01-01 UTC'
 	objects=$tmp/objects
 	source=$tmp/$source_package
@@ -57,7 +58,7 @@ $lost"
 
 	mkdir "$tmp/images"
 	cp "$objects/arch/x86/boot/bzImage" "$tmp/images/lean-kernel"
-	strip -o "$tmp/images/lean-vmlinux" "$objects/vmlinux"
+	"${CROSS_COMPILE:-}strip" -o "$tmp/images/lean-vmlinux" "$objects/vmlinux"
 	cp "$objects/.config" "$tmp/images/config"
 	mv "$tmp/images" "$cache/kernel-$arch-$version-$sum"
 }

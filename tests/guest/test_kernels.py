@@ -68,6 +68,27 @@ def test_the_kernel_itself_finds_a_root_by_partuuid(squib, disk, arch):
     assert (guest["root"], guest["mode"]) == ("/dev/vda1", "rw")
 
 
+@pytest.mark.skipif(squibvm.ENGINE != "kvm", reason="QEMU's microvm needs ACPI to be found")
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_without_acpi_the_mp_table_and_the_command_line_tell_as_much(squib, disk, cpus):
+    """As Kata boots its guests: devices are found by virtio_mmio.device=, CPUs by the MP table."""
+    vm = squib("x86_64")
+    vm.put("/machine-config", {"vcpu_count": cpus, "mem_size_mib": 128})
+    vm.add_drive(disk("x86_64"))
+    body = squibvm.boot_source("x86_64", squibvm.image("x86_64", "lean-vmlinux"), initrd=False)
+    body["boot_args"] += " acpi=off"
+    vm.put("/boot-source", body)
+    vm.start()
+    guest = vm.wait_for_guest()
+
+    assert (guest["root"], guest["mode"], guest["cpus"]) == ("/dev/vda", "rw", str(cpus))
+    words = vm.run("cat /proc/cmdline").split()
+    assert words[-3:] == ["root=/dev/vda", "rw", "virtio_mmio.device=4K@0xc0001000:5"]
+    vm.run("dd if=/dev/vda of=/dev/null bs=64k count=16 iflag=direct")
+    vm.send("reboot")
+    assert vm.wait_exit() == 0
+
+
 @pytest.mark.parametrize("arch", squibvm.ARCHES)
 def test_a_bad_kernel_is_a_fault_and_the_next_try_boots(squib, compressed, tmp_path, arch):
     vm = squib(arch)

@@ -115,10 +115,10 @@ part_hostile() {
 }
 
 part_tsan() {
-	say "API tests, with ThreadSanitizer"
+	say "API and devices, with ThreadSanitizer"
 	build_or_fail build-tsan --werror -Db_sanitize=thread -Dtests=enabled -Dstatic_program=false \
 		-Db_lundef=false
-	meson_tests tsan build-tsan --suite api
+	meson_tests tsan build-tsan --suite api --suite threads
 	run tsan-api tests/api/run --binary build-tsan/squib
 }
 

@@ -44,7 +44,7 @@ check:
 # work. The first run builds a kernel, which takes some minutes.
 lab:
 	@scripts/setup-packages.sh build guest kernel lab check
-	@scripts/check.sh lab
+	@scripts/check.sh lab smp
 
 bench: all lib
 	@scripts/setup-packages.sh build guest kernel lab bench

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Runs every test and ends with one line: "N passed, N failed[, N skipped]". Each part may be run
-# alone by naming it: scripts/check.sh unit api tsan clients hostile fuzz install guest lab
+# alone by naming it: scripts/check.sh unit api tsan clients hostile fuzz install guest lab smp
 set -u
 cd "$(dirname "$0")/.."
 
@@ -146,9 +146,17 @@ part_guest() {
 	SQUIB=$PWD/build-asan/squib run guest $python -m pytest -q -rs tests/guest
 }
 
-# The KVM engine: once with sanitizers, Debian's kernel and one CPU, and once as it is shipped, with
-# the lean kernel and two CPUs. Mostly one CPU is busy in a lab, so both run at the same time; what
-# the one does well is left out of the other.
+# with_kvm NAME PROGRAM KERNEL ARGUMENT...: guest tests with the KVM engine, in the background
+with_kvm() {
+	local name=$1 program=$2 kernel=$3
+	shift 3
+	SQUIB_KERNEL=$kernel tests/guest/with-kvm "$program" "$@" </dev/null \
+		>"$logs/kvm-$name.log" 2>&1 &
+}
+
+# The KVM engine: once with sanitizers and Debian's kernel, and once as it is shipped, with the lean
+# kernel. In a lab one CPU is busy, so both run at the same time; what the one does well is left out
+# of the other.
 part_lab() {
 	local name status
 	say "guests on KVM"
@@ -156,18 +164,29 @@ part_lab() {
 	make_images guest/make-lab.sh build/guest/lab
 	make --no-print-directory >"$logs/release.log" 2>&1 || cat "$logs/release.log"
 	trap 'kill $(jobs -p) 2>/dev/null' EXIT	# they do not hear of Ctrl-C
-	SQUIB_CPUS=1 SQUIB_KERNEL=kernel tests/guest/with-kvm build-asan/squib \
-		-k "not test_console and not built_in_drivers" </dev/null >"$logs/lab-asan.log" 2>&1 &
+	with_kvm asan build-asan/squib kernel -k "not test_console and not built_in_drivers"
 	local asan=$!
-	SQUIB_CPUS=2 SQUIB_KERNEL=lean-kernel tests/guest/with-kvm build/squib \
-		-k "not each_form" </dev/null >"$logs/lab-release.log" 2>&1 &
+	with_kvm release build/squib lean-kernel -k "not each_form"
 	local release=$!
 	for name in asan release; do
 		wait "${!name}"
 		status=$?
-		cat "$logs/lab-$name.log"
-		tally "lab-$name" "$status" "$logs/lab-$name.log"
+		cat "$logs/kvm-$name.log"
+		tally "kvm-$name" "$status" "$logs/kvm-$name.log"
 	done
+}
+
+# Guests with several CPUs, which the lab is not made for: see tests/guest/with-kvm.
+part_smp() {
+	local status
+	say "guests on KVM with several CPUs"
+	make_guests
+	make_images guest/make-lab.sh build/guest/lab
+	with_kvm smp build/squib kernel --smp
+	wait $!
+	status=$?
+	cat "$logs/kvm-smp.log"
+	tally kvm-smp "$status" "$logs/kvm-smp.log"
 }
 
 start=$SECONDS

@@ -15,6 +15,16 @@ def pytest_sessionstart(session):
         pytest.exit(f"{squibvm.SQUIB} is not there: build squib first (make)", 3)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--smp", action="store_true", help="only tests of guests with several CPUs")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--smp"):
+        items[:] = [item for item in items if getattr(item, "callspec", None)
+                    and item.callspec.params.get("cpus", 1) > 1]
+
+
 @pytest.fixture
 def squib():
     """Makes squib processes; each is ended and checked for leftovers after the test."""

@@ -21,12 +21,22 @@ import threading
 import time
 import uuid
 
+import pytest
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SQUIB = os.environ.get("SQUIB", os.path.join(ROOT, "build", "squib"))
 ENGINE = os.environ.get("SQUIB_ENGINE", "qemu")
 GUEST = os.environ.get("SQUIB_GUEST", os.path.join(ROOT, "build", "guest"))
 KERNEL = os.environ.get("SQUIB_KERNEL", "kernel")  # where a test names none
 CPUS = int(os.environ.get("SQUIB_CPUS", "1"))  # where a test does not say
+CPUS_MAX = int(os.environ.get("SQUIB_CPUS_MAX", "32"))  # where a test would have more, see with-kvm
+
+
+def cpu_counts(*counts):
+    """The counts to parametrize a test with: those that guests cannot have here are skipped."""
+    reason = f"guests have up to {CPUS_MAX} CPUs in the lab, where QEMU loses interrupts of more; see make lab"
+    skip = pytest.mark.skip(reason=reason)
+    return [pytest.param(n, marks=[skip] if n > CPUS_MAX else []) for n in counts]
 
 # How long anything may take before a test gives up; longer where everything is emulated twice.
 DEADLINE_S = float(os.environ.get("SQUIB_DEADLINE_S", "90"))

@@ -14,7 +14,7 @@ DRIVE_BYTES = 16 << 20
 WORKERS = 4
 COPIES = 25  # by each
 
-cpus = pytest.mark.parametrize("cpus", [1, 2], ids=["1 cpu", "2 cpus"])
+cpus = pytest.mark.parametrize("cpus", squibvm.cpu_counts(1, 2))
 
 
 def make_plan():

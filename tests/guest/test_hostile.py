@@ -25,10 +25,10 @@ SEEDS = range(1, 1 + int(os.environ.get("SQUIB_HOSTILE_SEEDS", "2")))
 LIMITED_PLACES = 40
 
 
-def make(squib, tmp_path, args, vcpus=1, **kwargs):
+def make(squib, tmp_path, args, cpus=1, **kwargs):
     """A machine with a writable drive, a read-only one, a limited one, entropy, and that guest."""
     vm = squib(**kwargs)
-    vm.put("/machine-config", {"vcpu_count": vcpus, "mem_size_mib": 32, "track_dirty_pages": True})
+    vm.put("/machine-config", {"vcpu_count": cpus, "mem_size_mib": 32, "track_dirty_pages": True})
     limit = {"bandwidth": {"size": 1 << 20, "refill_time": 100}, "ops": {"size": 100, "refill_time": 100}}
     drives = {"rw": {"cache_type": "Writeback"}, "ro": {"is_read_only": True}, "slow": {"rate_limiter": limit}}
     for name, more in drives.items():
@@ -41,9 +41,9 @@ def make(squib, tmp_path, args, vcpus=1, **kwargs):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("vcpus", [1, 2])
-def test_whatever_it_writes_it_hurts_only_itself(squib, tmp_path, vcpus, seed):
-    vm = make(squib, tmp_path, f"seed={seed} rounds={ROUNDS}", vcpus)
+@pytest.mark.parametrize("cpus", squibvm.cpu_counts(1, 2))
+def test_whatever_it_writes_it_hurts_only_itself(squib, tmp_path, cpus, seed):
+    vm = make(squib, tmp_path, f"seed={seed} rounds={ROUNDS}", cpus)
     started = time.monotonic()
     vm.start()
     vm.console.expect(f"hostile: begin seed={seed}")
@@ -66,7 +66,7 @@ def test_whatever_it_writes_it_hurts_only_itself(squib, tmp_path, vcpus, seed):
 
 
 def test_a_guest_that_hangs_answers_nobody_but_squib_does(squib, tmp_path):
-    vm = make(squib, tmp_path, "mode=hang", 2)
+    vm = make(squib, tmp_path, "mode=hang", min(2, squibvm.CPUS_MAX))
     vm.start()
     vm.console.expect("hostile: begin")
     vm.patch("/vm", {"state": "Paused"})

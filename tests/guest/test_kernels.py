@@ -42,7 +42,7 @@ def test_a_guest_boots_from_each_form_of_kernel(squib, compressed, form):
 LEAN_ARCHES = [arch for arch in squibvm.ARCHES if arch == "x86_64"]
 
 
-@pytest.mark.parametrize("cpus", [1, 2, 4])
+@pytest.mark.parametrize("cpus", squibvm.cpu_counts(1, 2, 4))
 @pytest.mark.parametrize("name", ["lean-kernel", "lean-vmlinux"])
 @pytest.mark.parametrize("arch", LEAN_ARCHES)
 def test_a_kernel_with_built_in_drivers_needs_no_initramfs(squib, disk, arch, name, cpus):
@@ -69,7 +69,7 @@ def test_the_kernel_itself_finds_a_root_by_partuuid(squib, disk, arch):
 
 
 @pytest.mark.skipif(squibvm.ENGINE != "kvm", reason="QEMU's microvm needs ACPI to be found")
-@pytest.mark.parametrize("cpus", [1, 2])
+@pytest.mark.parametrize("cpus", squibvm.cpu_counts(1, 2))
 def test_without_acpi_the_mp_table_and_the_command_line_tell_as_much(squib, disk, cpus):
     """As Kata boots its guests: devices are found by virtio_mmio.device=, CPUs by the MP table."""
     vm = squib("x86_64")

@@ -24,15 +24,16 @@ def file_in_image(image, path):
 
 
 @both
-def test_the_guest_has_the_cpus_memory_root_and_entropy_it_was_given(squib, disk, arch):
+@pytest.mark.parametrize("cpus", squibvm.cpu_counts(1, 2))
+def test_the_guest_has_the_cpus_memory_root_and_entropy_it_was_given(squib, disk, arch, cpus):
     root = disk(arch)
     vm = squib(arch)
-    vm.put("/machine-config", {"vcpu_count": 2, "mem_size_mib": 192})
+    vm.put("/machine-config", {"vcpu_count": cpus, "mem_size_mib": 192})
     vm.put("/entropy", {})
     vm.add_drive(root)
     guest = vm.boot()
 
-    assert guest["cpus"] == "2"
+    assert guest["cpus"] == str(cpus)
     # MemTotal is what the kernel leaves after its own code and tables.
     assert 192 * 1024 * 0.75 < int(guest["mem_kib"]) < 192 * 1024
     assert (guest["root"], guest["mode"]) == ("/dev/vda", "rw")
@@ -176,11 +177,11 @@ def test_a_boot_from_a_configuration_file_can_be_led_over_the_socket(squib):
     config = {
         "boot-source": squibvm.boot_source(squibvm.OTHER_ARCH),
         "drives": [],
-        "machine-config": {"vcpu_count": 2, "mem_size_mib": 160},
+        "machine-config": {"vcpu_count": min(2, squibvm.CPUS_MAX), "mem_size_mib": 160},
     }
     vm = squib(squibvm.OTHER_ARCH, config=config)
 
-    assert vm.wait_for_guest()["cpus"] == "2"
+    assert vm.wait_for_guest()["cpus"] == str(config["machine-config"]["vcpu_count"])
     assert vm.state() == "Running"
     assert vm.get("/machine-config")["mem_size_mib"] == 160
     fault = vm.refused("PUT", "/machine-config", {"vcpu_count": 1, "mem_size_mib": 128})

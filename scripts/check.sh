@@ -177,8 +177,9 @@ part_lab() {
 	make --no-print-directory >"$logs/release.log" 2>&1 || cat "$logs/release.log"
 	rm -f "$logs"/kvm-*
 	trap 'kill $(jobs -p) 2>/dev/null' EXIT	# they do not hear of Ctrl-C
-	kvm_tests asan build-asan/squib kernel -k "not test_console and not built_in_drivers" &
-	kvm_tests release build/squib lean-kernel -k "not each_form and not test_hostile and not no_kvm" &
+	kvm_tests asan build-asan/squib kernel \
+		-k "not test_console and not each_form and not built_in_drivers" &
+	kvm_tests release build/squib lean-kernel -k "not test_hostile and not no_kvm" &
 	wait
 	kvm_results asan
 	kvm_results release

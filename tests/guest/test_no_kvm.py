@@ -47,6 +47,7 @@ def run(tmp_path, change, engine):
         text=True,
         timeout=squibvm.DEADLINE_S,
         cwd="/",
+        env={key: value for key, value in os.environ.items() if key != "SQUIB_ENGINE"},
     )
     assert process.returncode == 1, process.stderr
     return process.stderr

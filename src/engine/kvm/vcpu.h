@@ -26,7 +26,7 @@ enum vcpu_verdict {
 };
 
 struct vcpus_listener {
-	/* The guest left to us: port or memory-mapped I/O, or something only its architecture knows. */
+	/* The guest left to us, for port or memory-mapped I/O. */
 	enum vcpu_verdict (*exited)(struct vcpus_listener *listener, struct kvm_run *run);
 	/* A vCPU will not run again, by anything but VCPU_GO_ON. */
 	void (*ended)(struct vcpus_listener *listener, enum vcpu_verdict verdict);

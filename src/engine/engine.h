@@ -23,6 +23,8 @@
 struct engine;
 struct engine_ops;
 struct metrics;
+struct mmds;
+struct net_backend;
 
 enum engine_end {
 	ENGINE_END_GUEST,	/* the guest powered off or rebooted: the program ends with 0 */
@@ -67,11 +69,16 @@ struct engine_file {
 	const char *path;	/* for messages */
 };
 
+/* Valid during start() only, but for what is said to outlive the engine. */
 struct engine_machine {
-	const struct squib_machine *description;	/* valid during start() only */
+	const struct squib_machine *description;
 	struct engine_file kernel;
 	struct engine_file initrd;			/* fd -1: none */
 	const struct engine_file *drives;		/* as description->drives; fd -1 for vhost-user */
+	/* As description->network_interfaces; the engine takes them over and leaves NULL. */
+	struct net_backend **interfaces;
+	struct engine_file vsock;			/* listening; fd -1: none */
+	struct mmds *mmds;				/* configured; outlives the engine */
 };
 
 struct engine_ops {
@@ -109,6 +116,10 @@ struct engine_ops {
 	 */
 	int (*update_drive)(struct engine *engine, const struct squib_drive_update *update,
 			    int file_fd, struct fault *fault);
+	/* Other limits for a network interface, which is there. NULL when the engine has none. */
+	int (*update_network_interface)(struct engine *engine,
+					const struct squib_network_interface_update *update,
+					struct fault *fault);
 	/* Offer bytes to the guest's serial console; how many were taken, 0 when it is full. */
 	size_t (*serial_input)(struct engine *engine, const void *data, size_t len);
 	/* Console output can be taken again; may call the listener's serial_output() from within. */

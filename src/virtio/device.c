@@ -30,8 +30,11 @@ void virtio_device_free(struct virtio_device *device)
 
 int virtio_queue_pop(struct virtio_device *device, uint16_t queue, struct vq_chain *chain)
 {
-	int r = vq_pop(&device->queues[queue], chain);
+	int r;
 
+	if (!device->queues[queue].enabled)
+		return 0;
+	r = vq_pop(&device->queues[queue], chain);
 	if (r >= 0)
 		return r;
 	device->transport->needs_reset(device->transport);

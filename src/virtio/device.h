@@ -42,6 +42,15 @@ struct virtio_ops {
 	 */
 	void (*reset)(struct virtio_device *device);
 	/*
+	 * The machine stands still: when pause() returns, what was under way is finished, and guest
+	 * memory and the rings are left alone until resume(). Kicks do not come meanwhile; other
+	 * sources of the device (a tap, connections, timers) must wait. reset() may come in between,
+	 * and then resume() does too. May be NULL in a device that acts on kicks alone and finishes
+	 * what it begins.
+	 */
+	void (*pause)(struct virtio_device *device);
+	void (*resume)(struct virtio_device *device);
+	/*
 	 * The device-specific configuration; the transport has checked that [offset, offset + len) lies
 	 * in config_len bytes; may be NULL when that is 0. Bytes as the guest sees them: little-endian.
 	 */
@@ -52,7 +61,10 @@ struct virtio_ops {
 	void (*free)(struct virtio_device *device);	/* required; the lock is not held */
 };
 
-/* Embedded in the device's own struct, filled by virtio_device_init() and the device's x_new(). */
+/*
+ * Embedded in the device's own struct, filled by virtio_device_init() and the device's x_new(). A driver need not enable all
+ * queues, and vhost-user starts them one by one, after activate().
+ */
 struct virtio_device {
 	const struct virtio_ops *ops;
 	pthread_mutex_t lock;
@@ -96,7 +108,7 @@ void virtio_device_free(struct virtio_device *device);
 
 /* For devices; the lock is held, the device is active. */
 
-/** virtio_queue_pop() - as vq_pop(), but a broken ring has been dealt with: 1 or 0 */
+/** virtio_queue_pop() - as vq_pop(), but a broken ring has been dealt with: 1, or 0 also when not enabled */
 int virtio_queue_pop(struct virtio_device *device, uint16_t queue, struct vq_chain *chain);
 /** virtio_queue_notify() - interrupt the driver if it wants to hear of what was pushed */
 void virtio_queue_notify(struct virtio_device *device, uint16_t queue);

@@ -600,16 +600,24 @@ struct virtio_device *virtio_mmio_device(const struct virtio_mmio *mmio)
 /* The event stays in the loop: kicks that come meanwhile are remembered, see the top. */
 void virtio_mmio_pause(struct virtio_mmio *mmio)
 {
-	pthread_mutex_lock(&mmio->device->lock);
+	struct virtio_device *device = mmio->device;
+
+	pthread_mutex_lock(&device->lock);
+	if (!mmio->paused && device->ops->pause != NULL)
+		device->ops->pause(device);
 	mmio->paused = true;
-	pthread_mutex_unlock(&mmio->device->lock);
+	pthread_mutex_unlock(&device->lock);
 }
 
 void virtio_mmio_resume(struct virtio_mmio *mmio)
 {
-	pthread_mutex_lock(&mmio->device->lock);
+	struct virtio_device *device = mmio->device;
+
+	pthread_mutex_lock(&device->lock);
+	if (mmio->paused && device->ops->resume != NULL)
+		device->ops->resume(device);
 	mmio->paused = false;
-	if (mmio->device->active)
+	if (device->active)
 		serve_missed(mmio);
-	pthread_mutex_unlock(&mmio->device->lock);
+	pthread_mutex_unlock(&device->lock);
 }

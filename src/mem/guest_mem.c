@@ -3,20 +3,27 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/mman.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
 #define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
 #define PAGES_PER_WORD	64
 
+static_assert(GUEST_FILES_MAX >= GUEST_REGIONS_MAX, "there is room for both kinds");
+
 struct guest_mem {
 	uint8_t *data;			/* all regions, one behind the other */
+	uint64_t mapped_bytes;		/* of data; with files there are gaps */
 	uint64_t size_bytes;
 	size_t region_count;
-	struct guest_region regions[GUEST_REGIONS_MAX];
-	uint64_t offsets[GUEST_REGIONS_MAX];	/* of the regions, in data */
+	struct guest_region regions[GUEST_FILES_MAX];
+	uint64_t offsets[GUEST_FILES_MAX];	/* of the regions, in data */
 	_Atomic uint64_t *dirty;	/* a bit for each page of data; NULL: not tracked */
 };
 
@@ -34,27 +41,28 @@ static int take_regions(struct guest_mem *mem, const struct guest_mem_params *pa
 		if (__builtin_add_overflow(mem->size_bytes, region->size_bytes, &mem->size_bytes))
 			return -ENOMEM;
 	}
+	mem->mapped_bytes = mem->size_bytes;
 	mem->region_count = params->region_count;
 	return 0;
 }
 
 /* More than is needed, so that a multiple of 2 MiB is in it; the ends are given back. */
-static int map_aligned(struct guest_mem *mem)
+static int map_aligned(struct guest_mem *mem, int protection)
 {
-	uint64_t mapped_bytes;
+	uint64_t wide_bytes;
 	uint8_t *start, *data;
 
-	if (__builtin_add_overflow(mem->size_bytes, HUGE_PAGE_BYTES, &mapped_bytes) ||
-	    mapped_bytes > PTRDIFF_MAX)
+	if (__builtin_add_overflow(mem->mapped_bytes, HUGE_PAGE_BYTES, &wide_bytes) ||
+	    wide_bytes > PTRDIFF_MAX)
 		return -ENOMEM;
-	start = mmap(NULL, mapped_bytes, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	start = mmap(NULL, wide_bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		     -1, 0);
 	if (start == MAP_FAILED)
 		return -errno;
 	data = (uint8_t *)(((uintptr_t)start + HUGE_PAGE_BYTES - 1) & ~(HUGE_PAGE_BYTES - 1));
 	if (data > start)
 		munmap(start, (size_t)(data - start));
-	munmap(data + mem->size_bytes, (size_t)(start + mapped_bytes - data) - mem->size_bytes);
+	munmap(data + mem->mapped_bytes, (size_t)(start + wide_bytes - data) - mem->mapped_bytes);
 	mem->data = data;
 	return 0;
 }
@@ -76,7 +84,8 @@ static int map_huge(struct guest_mem *mem)
 
 static int map(struct guest_mem *mem, enum squib_huge_pages huge_pages)
 {
-	int r = huge_pages == SQUIB_HUGE_PAGES_2M ? map_huge(mem) : map_aligned(mem);
+	int r = huge_pages == SQUIB_HUGE_PAGES_2M ? map_huge(mem) :
+						    map_aligned(mem, PROT_READ | PROT_WRITE);
 
 	if (r < 0)
 		return r;
@@ -116,12 +125,114 @@ int guest_mem_new(const struct guest_mem_params *params, struct guest_mem **ret_
 	return 0;
 }
 
+/* --- files of another monitor */
+
+static bool in_whole(uint64_t unit, const struct guest_file *file)
+{
+	return (file->region.start | file->region.size_bytes | file->offset) % unit == 0;
+}
+
+static bool overlap(const struct guest_region *a, const struct guest_region *b)
+{
+	return a->start < b->start + b->size_bytes && b->start < a->start + a->size_bytes;
+}
+
+static int check_region(const struct guest_mem *mem, const struct guest_region *region)
+{
+	gpa_t end;
+
+	if (region->size_bytes == 0 ||
+	    __builtin_add_overflow(region->start, region->size_bytes, &end))
+		return -EINVAL;
+	for (size_t i = 0; i < mem->region_count; i++)
+		if (overlap(region, &mem->regions[i]))
+			return -EINVAL;
+	return 0;
+}
+
+/* Where the pages of a file are huge, parts of one cannot be mapped, nor unmapped. */
+static int check_file(const struct guest_file *file)
+{
+	uint64_t page_bytes = GUEST_PAGE_BYTES, end;
+	struct statfs filesystem;
+	struct stat st;
+	int seals = fcntl(file->fd, F_GET_SEALS);
+
+	if (seals < 0 || (seals & F_SEAL_SHRINK) == 0)
+		return -EPERM;
+	if (fstat(file->fd, &st) < 0 || fstatfs(file->fd, &filesystem) < 0)
+		return -errno;
+	if (filesystem.f_type == HUGETLBFS_MAGIC)
+		page_bytes = (uint64_t)filesystem.f_bsize;
+	if (!in_whole(page_bytes, file) ||
+	    __builtin_add_overflow(file->offset, file->region.size_bytes, &end) ||
+	    end > (uint64_t)st.st_size)
+		return -EINVAL;
+	return 0;
+}
+
+/*
+ * Each region is put where a huge page of the mapping is one of the file too. The sum cannot wrap:
+ * sizes are at most those of files.
+ */
+static int take_file(struct guest_mem *mem, const struct guest_file *file)
+{
+	size_t index = mem->region_count;
+	uint64_t begin = (mem->mapped_bytes + HUGE_PAGE_BYTES - 1) & ~(HUGE_PAGE_BYTES - 1);
+	int r = check_region(mem, &file->region);
+
+	if (r == 0)
+		r = check_file(file);
+	if (r < 0)
+		return r;
+	begin += file->offset % HUGE_PAGE_BYTES;
+	mem->regions[index] = file->region;
+	mem->offsets[index] = begin;
+	mem->size_bytes += file->region.size_bytes;
+	mem->mapped_bytes = begin + file->region.size_bytes;
+	if (mem->mapped_bytes > PTRDIFF_MAX)
+		return -ENOMEM;
+	mem->region_count++;
+	return 0;
+}
+
+/* In place of a part of what map_aligned() got, so that one munmap() takes back all. */
+static int map_file(struct guest_mem *mem, size_t index, const struct guest_file *file)
+{
+	uint8_t *data = mem->data + mem->offsets[index];
+
+	if (mmap(data, file->region.size_bytes, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, file->fd, (off_t)file->offset) == MAP_FAILED)
+		return -errno;
+	madvise(data, file->region.size_bytes, MADV_DONTDUMP);
+	return 0;
+}
+
+int guest_mem_map(const struct guest_file *files, size_t count, struct guest_mem **ret_mem)
+{
+	CLEANUP(guest_mem_free) struct guest_mem *mem = calloc(1, sizeof(*mem));
+	int r = mem != NULL ? 0 : -ENOMEM;
+
+	assert(count > 0 && count <= GUEST_FILES_MAX);
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = take_file(mem, &files[i]);
+	if (r == 0)
+		r = map_aligned(mem, PROT_NONE);
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = map_file(mem, i, &files[i]);
+	if (r < 0)
+		return r;
+	*ret_mem = mem;
+	mem = NULL;
+	return 0;
+}
+
 void guest_mem_free(struct guest_mem *mem)
 {
 	if (mem == NULL)
 		return;
 	if (mem->data != NULL)
-		munmap(mem->data, mem->size_bytes);
+		munmap(mem->data, mem->mapped_bytes);
 	free(mem->dirty);
 	free(mem);
 }

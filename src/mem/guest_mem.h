@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The guest's memory: one mapping of the host, shown to the guest as a few regions around the holes
- * of its address space.
+ * of its address space. It is ours, or that of another monitor, which shares files with us.
  *
  * Guest memory is shared with a guest that writes to it at any time, and runs strangers' code. So it
  * is reached through guest_mem_slice() alone, and a value in it is read once, into a local, before
@@ -25,6 +25,7 @@ typedef uint64_t gpa_t;		/* a guest physical address */
 
 #define GUEST_PAGE_BYTES	4096u
 #define GUEST_REGIONS_MAX	4u
+#define GUEST_FILES_MAX		8u
 
 struct guest_region {
 	gpa_t start;
@@ -52,6 +53,27 @@ struct guest_mem;
  */
 int guest_mem_new(const struct guest_mem_params *params, struct guest_mem **ret_mem,
 		  struct fault *fault);
+
+/* A region whose memory is @fd's from @offset on. */
+struct guest_file {
+	struct guest_region region;
+	int fd;			/* not kept */
+	uint64_t offset;
+};
+
+/**
+ * guest_mem_map() - map memory that another monitor made
+ * @files: whatever that monitor said; in any order
+ * @count: 1 to GUEST_FILES_MAX
+ *
+ * Files must be sealed against shrinking, as QEMU's memory-backend-memfd is, so that what is mapped
+ * stays there. Dirty pages are not tracked.
+ *
+ * Return: 0; -EINVAL when a region is empty, not in whole pages, wraps, overlaps another or is not
+ * all in its file; -EPERM when a file can shrink; another -errno of the host.
+ */
+int guest_mem_map(const struct guest_file *files, size_t count, struct guest_mem **ret_mem);
+
 void guest_mem_free(struct guest_mem *mem);	/* accepts NULL */
 DEFINE_CLEANUP(struct guest_mem *, guest_mem_free)
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/fd.h"
 #include "mem/guest_mem.h"
 
 #define MIB (UINT64_C(1) << 20)
@@ -165,6 +167,85 @@ static void without_tracking_nothing_is_told(void **state)
 	assert_int_equal(bitmap[0], 0);
 }
 
+static int make_file(uint64_t size_bytes, int seals)
+{
+	int fd = memfd_create("ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)size_bytes), 0);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, seals), 0);
+	return fd;
+}
+
+static void files_of_another_are_guest_memory(void **state)
+{
+	CLEANUP(fd_close) int fd = make_file(8 * MIB, F_SEAL_SHRINK);
+	CLEANUP(guest_mem_free) struct guest_mem *mem = NULL;
+	struct guest_file files[] = {
+		{ { 4 * GIB, 4 * MIB }, fd, 4 * MIB },
+		{ { 0, 0xc0000 }, fd, 0 },
+		{ { MIB, 3 * MIB }, fd, MIB },
+	};
+	uint8_t *data;
+	uint8_t byte = 7;
+
+	(void)state;
+	assert_int_equal(guest_mem_map(files, ARRAY_SIZE(files), &mem), 0);
+	assert_int_equal(guest_mem_region_count(mem), 3);
+	assert_int_equal(guest_mem_size(mem), 7 * MIB + 0xc0000);
+	assert_int_equal(pwrite(fd, &byte, 1, 4 * MIB), 1);
+	assert_int_equal(guest_mem_slice(mem, 4 * GIB, 4 * MIB, (void **)&data), 0);
+	assert_int_equal(data[0], 7);
+	assert_int_equal(guest_mem_slice(mem, 4 * MIB - 1, 1, (void **)&data), 0);
+	*data = 9;
+	guest_mem_mark_dirty(mem, data, 1);
+	assert_int_equal(pread(fd, &byte, 1, 4 * MIB - 1), 1);
+	assert_int_equal(byte, 9);
+	/* What a huge page is in the file is one here. */
+	assert_int_equal((uintptr_t)guest_mem_region_data(mem, 2) % (2 * MIB), MIB);
+	assert_false(guest_mem_contains(mem, 0xbffff, 2));
+	assert_false(guest_mem_contains(mem, 0xc0000, 1));
+}
+
+static void regions_that_cannot_be_are_refused(void **state)
+{
+	CLEANUP(fd_close) int sealed = make_file(MIB, F_SEAL_SHRINK);
+	CLEANUP(fd_close) int open_end = make_file(MIB, F_SEAL_GROW);
+	const struct { const char *name; struct guest_file files[2]; int want; } cases[] = {
+		{ "empty",			  { { { 0, 0 }, sealed, 0 } }, -EINVAL },
+		{ "no whole pages",		  { { { 0, 4095 }, sealed, 0 } }, -EINVAL },
+		{ "begins within a page",	  { { { 1, 4096 }, sealed, 0 } }, -EINVAL },
+		{ "an offset within a page",	  { { { 0, 4096 }, sealed, 512 } }, -EINVAL },
+		{ "an end that wraps",		  { { { UINT64_MAX - 4095, 8192 }, sealed, 0 } },
+		  -EINVAL },
+		{ "longer than the file",	  { { { 0, MIB + 4096 }, sealed, 0 } }, -EINVAL },
+		{ "ends behind the file",	  { { { 0, MIB }, sealed, 4096 } }, -EINVAL },
+		{ "an offset that wraps",	  { { { 0, 8192 }, sealed, UINT64_MAX - 4095 } },
+		  -EINVAL },
+		{ "all there is",		  { { { 0, UINT64_MAX - 4095 }, sealed, 0 } }, -EINVAL },
+		{ "a file that can shrink",	  { { { 0, MIB }, open_end, 0 } }, -EPERM },
+		{ "no file of memory",		  { { { 0, MIB }, STDIN_FILENO, 0 } }, -EPERM },
+		{ "no file",			  { { { 0, MIB }, -1, 0 } }, -EPERM },
+		{ "twice the same",		  { { { 0, MIB }, sealed, 0 }, { { 0, MIB }, sealed, 0 } },
+		  -EINVAL },
+		{ "a page in two",
+		  { { { 4096, 8192 }, sealed, 0 }, { { 8192, 4096 }, sealed, 0 } }, -EINVAL },
+		{ "one behind the other",
+		  { { { 4096, 4096 }, sealed, 0 }, { { 8192, 4096 }, sealed, 0 } }, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		CLEANUP(guest_mem_free) struct guest_mem *mem = NULL;
+		size_t count = cases[i].files[1].fd != 0 ? 2 : 1;
+		int r = guest_mem_map(cases[i].files, count, &mem);
+
+		if (r != cases[i].want)
+			fail_msg("%s: got %d, want %d", cases[i].name, r, cases[i].want);
+		assert_true((r == 0) == (mem != NULL));
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -175,6 +256,8 @@ int main(void)
 		cmocka_unit_test(huge_pages_that_the_pool_lacks_are_a_fault),
 		cmocka_unit_test(our_writes_are_told_once_and_page_by_page),
 		cmocka_unit_test(without_tracking_nothing_is_told),
+		cmocka_unit_test(files_of_another_are_guest_memory),
+		cmocka_unit_test(regions_that_cannot_be_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -129,12 +129,13 @@ static bool has_feature(uint64_t features, unsigned int bit)
 	return (features >> bit & 1) != 0;
 }
 
-int vq_enable(struct vq *vq, const struct guest_mem *mem, uint64_t features)
+static int enable(struct vq *vq, const struct guest_mem *mem, uint64_t features,
+		  unsigned int size_max)
 {
 	uint8_t *desc = NULL, *avail = NULL, *used = NULL;
 	int r;
 
-	if (vq->size == 0 || vq->size > VQ_SIZE_MAX || (vq->size & (vq->size - 1)) != 0)
+	if (vq->size == 0 || vq->size > size_max || (vq->size & (vq->size - 1)) != 0)
 		return -EINVAL;
 	r = map_ring(mem, vq->desc_gpa, desc_bytes(vq->size), DESC_ALIGN, &desc);
 	if (r == 0)
@@ -152,6 +153,26 @@ int vq_enable(struct vq *vq, const struct guest_mem *mem, uint64_t features)
 	vq->next_avail = vq->avail_seen = vq->next_used = vq->signalled = 0;
 	vq->broken = false;
 	vq->enabled = true;
+	return 0;
+}
+
+int vq_enable(struct vq *vq, const struct guest_mem *mem, uint64_t features)
+{
+	return enable(vq, mem, features, VQ_SIZE_MAX);
+}
+
+int vq_enable_at(struct vq *vq, const struct guest_mem *mem, uint64_t features,
+		 uint16_t next_avail)
+{
+	int r = enable(vq, mem, features, VQ_SIZE_QEMU_MAX);
+	uint16_t used;
+
+	if (r < 0)
+		return r;
+	used = load16(used_idx(vq));
+	vq->next_avail = vq->avail_seen = next_avail;
+	vq->next_used = (uint16_t)(next_avail - used) <= vq->size ? used : next_avail;
+	vq->signalled = vq->next_used;
 	return 0;
 }
 

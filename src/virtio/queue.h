@@ -21,6 +21,8 @@
 #include "mem/guest_mem.h"
 
 #define VQ_SIZE_MAX 256		/* descriptors in a ring, and segments in a request */
+/* In a ring of QEMU's virtio-mmio, which offers so many whatever the device is like. */
+#define VQ_SIZE_QEMU_MAX 1024
 
 #define VIRTQ_DESC_F_NEXT     1u
 #define VIRTQ_DESC_F_WRITE    2u
@@ -86,6 +88,16 @@ void vq_reset(struct vq *vq);
  * (virtio 1.2, 2.7); -EFAULT when a ring is not in guest memory. On failure nothing has changed.
  */
 int vq_enable(struct vq *vq, const struct guest_mem *mem, uint64_t features);
+
+/**
+ * vq_enable_at() - as vq_enable(), for a queue of another monitor, that may have been in use before
+ * @next_avail: the index that it stopped at
+ *
+ * Its size may be up to VQ_SIZE_QEMU_MAX; a request has no more segments for that. Where the used ring goes on is read from it; when that cannot be, no request counts as being under
+ * way.
+ */
+int vq_enable_at(struct vq *vq, const struct guest_mem *mem, uint64_t features,
+		 uint16_t next_avail);
 
 /**
  * vq_pop() - take the next request the driver has made available

@@ -356,6 +356,66 @@ static void the_available_index_is_at_most_the_ring_ahead(void **state)
 	}
 }
 
+static void a_queue_goes_on_where_it_stopped(void **state)
+{
+	static const struct { const char *name; unsigned int at, used, want_used; } cases[] = {
+		{ "from the beginning", 0, 0, 0 },
+		{ "nothing under way", 7, 7, 7 },
+		{ "all of the ring under way", 7, 3, 3 },
+		{ "more than that", 7, 2, 7 },
+		{ "more done than taken", 7, 8, 7 },
+		{ "around the wrap", 1, 0xffff, 0xffff },
+		{ "at the wrap", 0xffff, 0xffff, 0xffff },
+	};
+	struct rings *rings = *state;
+	struct vq_chain chain;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint16_t at = (uint16_t)cases[i].at;
+
+		memset(rings->low, 0, DATA);
+		place(&rings->vq, 4);
+		put16(rings, USED + 2, cases[i].used);
+		put_desc(rings, DESC, 1, DATA, 1, 0, 0);
+		put16(rings, AVAIL + 4 + 2 * (at & 3), 1);
+		put16(rings, AVAIL + 2, (uint16_t)(at + 1));
+		assert_int_equal(vq_enable_at(&rings->vq, rings->mem, 0, at), 0);
+		if (rings->vq.next_used != cases[i].want_used)
+			fail_msg("%s: %u", cases[i].name, rings->vq.next_used);
+		assert_false(vq_interrupt_wanted(&rings->vq));
+		assert_int_equal(vq_pop(&rings->vq, &chain), 1);
+		assert_int_equal(chain.head, 1);
+		vq_push(&rings->vq, &chain, 0);
+		assert_true(vq_interrupt_wanted(&rings->vq));
+		assert_int_equal(get16(rings, USED + 2), (uint16_t)(cases[i].want_used + 1));
+	}
+	rings->vq.size = 3;
+	assert_int_equal(vq_enable_at(&rings->vq, rings->mem, 0, 0), -EINVAL);
+}
+
+static void a_large_ring_has_requests_of_the_usual_size(void **state)
+{
+	struct rings *rings = *state;
+	struct vq_chain chain;
+
+	memset(rings->low, 0, DATA);
+	place(&rings->vq, 2048);
+	rings->vq.avail_gpa = 0x8000;
+	rings->vq.used_gpa = 0xa000;
+	assert_int_equal(vq_enable_at(&rings->vq, rings->mem, 0, 0), -EINVAL);
+	rings->vq.size = 1024;
+	assert_int_equal(vq_enable(&rings->vq, rings->mem, 0), -EINVAL);
+	assert_int_equal(vq_enable_at(&rings->vq, rings->mem, 0, 0), 0);
+	for (unsigned int i = 0; i < 1024; i++)
+		put_desc(rings, DESC, i, DATA, 1, i < 1023 ? NEXT : 0, i + 1);
+	put16(rings, 0x8000 + 4, 1024 - 256);
+	put16(rings, 0x8000 + 6, 1024 - 257);
+	put16(rings, 0x8000 + 2, 2);
+	assert_int_equal(vq_pop(&rings->vq, &chain), 1);
+	assert_int_equal(chain.readable_count, 256);
+	assert_int_equal(vq_pop(&rings->vq, &chain), -EPROTO);
+}
+
 static void what_the_driver_changes_later_does_not_matter(void **state)
 {
 	struct rings *rings = *state;
@@ -730,6 +790,9 @@ int main(void)
 		cmocka_unit_test(a_chain_of_4_gib_is_refused),
 		cmocka_unit_test_setup_teardown(the_available_index_is_at_most_the_ring_ahead,
 						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_queue_goes_on_where_it_stopped, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_large_ring_has_requests_of_the_usual_size, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(what_the_driver_changes_later_does_not_matter,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_is_put_back_comes_again, set_up, tear_down),

@@ -322,27 +322,42 @@ int vq_pop(struct vq *vq, struct vq_chain *chain)
 	return 1;
 }
 
+void vq_unpop_many(struct vq *vq, uint16_t count)
+{
+	vq->next_avail = (uint16_t)(vq->next_avail - count);
+}
+
 void vq_unpop(struct vq *vq)
 {
-	vq->next_avail--;
+	vq_unpop_many(vq, 1);
+}
+
+void vq_add_used(struct vq *vq, uint16_t head, const struct iovec *writable, size_t count,
+		 uint32_t written)
+{
+	struct virtq_used_elem *elem = used_entry(vq, vq->next_used);
+
+	for (size_t i = 0; i < count; i++)
+		guest_mem_mark_dirty(vq->mem, writable[i].iov_base, writable[i].iov_len);
+	__atomic_store_n(&elem->id, htole32(head), __ATOMIC_RELAXED);
+	__atomic_store_n(&elem->len, htole32(written), __ATOMIC_RELAXED);
+	vq->next_used++;
+}
+
+void vq_publish_used(struct vq *vq)
+{
+	/*
+	 * Release: what was written to the buffers and the entries is there before the index that
+	 * tells the driver to look at them. And sequentially consistent, for vq_interrupt_wanted().
+	 */
+	store16_ordered(used_idx(vq), vq->next_used);
+	mark_used_ring(vq);
 }
 
 void vq_push(struct vq *vq, const struct vq_chain *chain, uint32_t written)
 {
-	struct virtq_used_elem *elem = used_entry(vq, vq->next_used);
-	const struct iovec *writable = vq_chain_writable(chain);
-
-	for (unsigned int i = 0; i < chain->writable_count; i++)
-		guest_mem_mark_dirty(vq->mem, writable[i].iov_base, writable[i].iov_len);
-	__atomic_store_n(&elem->id, htole32(chain->head), __ATOMIC_RELAXED);
-	__atomic_store_n(&elem->len, htole32(written), __ATOMIC_RELAXED);
-	vq->next_used++;
-	/*
-	 * Release: what was written to the buffers and the entry is there before the index that tells
-	 * the driver to look at them. And sequentially consistent, for vq_interrupt_wanted().
-	 */
-	store16_ordered(used_idx(vq), vq->next_used);
-	mark_used_ring(vq);
+	vq_add_used(vq, chain->head, vq_chain_writable(chain), chain->writable_count, written);
+	vq_publish_used(vq);
 }
 
 bool vq_interrupt_wanted(struct vq *vq)
@@ -387,12 +402,12 @@ size_t vq_segments_slice(const struct iovec *segments, size_t count, uint64_t of
 	return used;
 }
 
-size_t vq_chain_read(const struct vq_chain *chain, uint64_t offset, void *data, size_t len)
+size_t vq_segments_read(const struct iovec *segments, size_t count, uint64_t offset, void *data,
+			size_t len)
 {
-	const struct iovec *segments = vq_chain_readable(chain);
 	size_t done = 0;
 
-	for (unsigned int i = 0; i < chain->readable_count && done < len; i++) {
+	for (size_t i = 0; i < count && done < len; i++) {
 		struct iovec part;
 
 		if (vq_segments_slice(&segments[i], 1, offset, len - done, &part) == 0) {
@@ -406,12 +421,12 @@ size_t vq_chain_read(const struct vq_chain *chain, uint64_t offset, void *data, 
 	return done;
 }
 
-size_t vq_chain_write(const struct vq_chain *chain, uint64_t offset, const void *data, size_t len)
+size_t vq_segments_write(const struct iovec *segments, size_t count, uint64_t offset,
+			 const void *data, size_t len)
 {
-	const struct iovec *segments = vq_chain_writable(chain);
 	size_t done = 0;
 
-	for (unsigned int i = 0; i < chain->writable_count && done < len; i++) {
+	for (size_t i = 0; i < count && done < len; i++) {
 		struct iovec part;
 
 		if (vq_segments_slice(&segments[i], 1, offset, len - done, &part) == 0) {
@@ -423,4 +438,14 @@ size_t vq_chain_write(const struct vq_chain *chain, uint64_t offset, const void 
 		offset = 0;
 	}
 	return done;
+}
+
+size_t vq_chain_read(const struct vq_chain *chain, uint64_t offset, void *data, size_t len)
+{
+	return vq_segments_read(vq_chain_readable(chain), chain->readable_count, offset, data, len);
+}
+
+size_t vq_chain_write(const struct vq_chain *chain, uint64_t offset, const void *data, size_t len)
+{
+	return vq_segments_write(vq_chain_writable(chain), chain->writable_count, offset, data, len);
 }

@@ -121,6 +121,9 @@ int vq_pop(struct vq *vq, struct vq_chain *chain);
 /** vq_unpop() - put the request that was popped last, and not pushed, back; vq_pop() gives it again */
 void vq_unpop(struct vq *vq);
 
+/** vq_unpop_many() - the @count requests popped last, none of them pushed: all back */
+void vq_unpop_many(struct vq *vq, uint16_t count);
+
 /**
  * vq_push() - give a request back to the driver
  * @written: bytes that were written into its writable buffers, from the first on
@@ -128,6 +131,16 @@ void vq_unpop(struct vq *vq);
  * The writable buffers are marked dirty, all of them. Once for each popped chain, in any order.
  */
 void vq_push(struct vq *vq, const struct vq_chain *chain, uint32_t written);
+
+/**
+ * vq_add_used() / vq_publish_used() - vq_push() in two steps, for requests that the driver has to find
+ * done at the same time, and without a struct vq_chain
+ * @head: of the chain
+ * @writable: its writable buffers
+ */
+void vq_add_used(struct vq *vq, uint16_t head, const struct iovec *writable, size_t count,
+		 uint32_t written);
+void vq_publish_used(struct vq *vq);
 
 /** vq_interrupt_wanted() - does the driver want to hear of what was pushed since the last call? */
 bool vq_interrupt_wanted(struct vq *vq);
@@ -158,11 +171,16 @@ size_t vq_segments_slice(const struct iovec *segments, size_t count, uint64_t of
 			 struct iovec *slice);
 
 /**
- * vq_chain_read() - copy @len bytes at @offset of the readable buffers, however they are split
- * vq_chain_write() - copy to the writable buffers
+ * vq_segments_read() / vq_segments_write() - copy @len bytes at @offset, however they are split
  *
  * Return: how many bytes there were.
  */
+size_t vq_segments_read(const struct iovec *segments, size_t count, uint64_t offset, void *data,
+			size_t len);
+size_t vq_segments_write(const struct iovec *segments, size_t count, uint64_t offset,
+			 const void *data, size_t len);
+
+/** vq_chain_read() / vq_chain_write() - the same of a chain's readable, and writable, buffers */
 size_t vq_chain_read(const struct vq_chain *chain, uint64_t offset, void *data, size_t len);
 size_t vq_chain_write(const struct vq_chain *chain, uint64_t offset, const void *data, size_t len);
 

@@ -459,6 +459,35 @@ static void what_is_put_back_comes_again(void **state)
 	assert_int_equal(vq_pop(&rings->vq, &chain), 0);
 }
 
+static void several_are_put_back_and_done_at_once(void **state)
+{
+	struct rings *rings = *state;
+	struct vq_chain chain;
+
+	enable(rings, 4, EVENT_IDX);
+	for (unsigned int i = 0; i < 4; i++) {
+		put_desc(rings, DESC, i, DATA + 16 * i, 8, WRITE, 0);
+		offer(rings, i, i);
+	}
+	for (unsigned int i = 0; i < 4; i++)
+		assert_int_equal(vq_pop(&rings->vq, &chain), 1);
+	vq_add_used(&rings->vq, 0, vq_chain_writable(&chain), 1, 8);
+	vq_add_used(&rings->vq, 1, vq_chain_writable(&chain), 1, 3);
+	assert_int_equal(get16(rings, USED + 2), 0);	/* not seen yet */
+	vq_publish_used(&rings->vq);
+	assert_int_equal(get16(rings, USED + 2), 2);
+	assert_int_equal(get16(rings, USED + 4 + 8), 1);
+	assert_int_equal(get16(rings, USED + 4 + 12), 3);
+	vq_unpop_many(&rings->vq, 2);
+	assert_int_equal(vq_waiting(&rings->vq), 2);
+	assert_int_equal(vq_pop(&rings->vq, &chain), 1);
+	assert_int_equal(chain.head, 2);
+	vq_unpop_many(&rings->vq, 0);
+	assert_int_equal(vq_pop(&rings->vq, &chain), 1);
+	assert_int_equal(chain.head, 3);
+	assert_int_equal(vq_pop(&rings->vq, &chain), 0);
+}
+
 /*
  * The moment between looking and asking for a kick, stopped: the page of avail_event cannot be written,
  * and the handler of the fault is the driver, which is quick.
@@ -796,6 +825,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_the_driver_changes_later_does_not_matter,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_is_put_back_comes_again, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(several_are_put_back_and_done_at_once, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(
 			a_request_that_comes_as_the_device_goes_to_sleep_is_seen, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(without_event_indexes_the_flag_decides, set_up,

@@ -3,7 +3,7 @@
  * The host's end of a network interface: a tap, or a process that plays the network. What moves are
  * Ethernet frames, each behind a struct virtio_net_hdr_v1 (virtio 1.2, 5.1.6) of NET_HEADER_BYTES.
  *
- * Threads: the loop's.
+ * Threads: the loop's, but for set_features(), which comes from any, when receive() and send() do not.
  */
 #ifndef SQUIB_NET_BACKEND_H
 #define SQUIB_NET_BACKEND_H
@@ -16,16 +16,24 @@
 
 #define NET_HEADER_BYTES 12u
 
+/*
+ * No frame is longer, header included: Ethernet with two VLAN tags around the largest IPv6 packet, of
+ * which segmentation may be left to the other side.
+ */
+#define NET_FRAME_BYTES (NET_HEADER_BYTES + 14u + 2u * 4u + 40u + 65535u)
+
 struct net_backend;
 
 struct net_backend_ops {
 	/*
-	 * Receive the next frame, header first, into @count segments.
+	 * Receive the next frame, header first, into @count segments, below IOV_MAX of them; they hold
+	 * NET_FRAME_BYTES or more. The last two bytes of the header, num_buffers, are the caller's.
 	 *
 	 * Return: bytes; -EAGAIN: there is none, and fd polls readable when there is; -ENOBUFS: it was
 	 * longer than the segments, and is lost; -EIO or another errno: the host's end is gone or
 	 * broken (a tap that was taken down or removed, a process that died), and what is sent is lost
-	 * until it is back.
+	 * until it is back. fd does not poll readable for long with nothing but errors to receive: it
+	 * is -1 then.
 	 */
 	ssize_t (*receive)(struct net_backend *backend, const struct iovec *segments, int count);
 	/*
@@ -48,10 +56,11 @@ struct net_backend {
 	const struct net_backend_ops *ops;
 	int fd;			/* to poll, level-triggered, for what receive() takes; -1: the host's end is gone */
 	/*
-	 * The owner's; may be NULL. fd is another, or -1, from now on. May be called from within
-	 * receive(), send() and revive(), and from the loop.
+	 * The owner's; may be NULL. fd is another, or -1, from now on; the one before is still open. May
+	 * be called from within receive(), send() and revive(), and from the loop.
 	 */
 	void (*changed)(struct net_backend *backend);
+	void *owner;		/* the same, for changed() */
 	uint64_t features;	/* offloads it can do: bits of VIRTIO_NET_F_CSUM, GUEST_CSUM, HOST_*, GUEST_* */
 };
 

@@ -7,6 +7,13 @@
 #include "net/backend.h"
 
 /**
+ * tap_check_name() - has the host room for this name?
+ *
+ * Return: 0, or -EINVAL with a @fault as tap_open()'s.
+ */
+int tap_check_name(const char *name, struct fault *fault);
+
+/**
  * tap_open() - attach to the tap @name; made if there is none and we may
  *
  * Return: its descriptor, or -errno with a @fault behind "Network config error: Could not create

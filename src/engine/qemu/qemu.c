@@ -28,6 +28,8 @@
 #include <sys/stat.h>
 
 #include "base/fd.h"
+#include "base/lines.h"
+#include "base/process.h"
 #include "boot/cmdline.h"
 #include "boot/image.h"
 #include "engine/engine.h"
@@ -35,9 +37,7 @@
 #include "engine/qemu/args.h"
 #include "engine/qemu/check.h"
 #include "engine/qemu/drives.h"
-#include "engine/qemu/lines.h"
 #include "engine/qemu/port.h"
-#include "engine/qemu/process.h"
 #include "engine/qemu/qemu_internal.h"
 #include "engine/qemu/qmp.h"
 #include "engine/qemu/tsc.h"

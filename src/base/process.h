@@ -2,8 +2,8 @@
 /*
  * A helper process that cannot outlive us and gets nothing it was not given.
  */
-#ifndef SQUIB_ENGINE_QEMU_PROCESS_H
-#define SQUIB_ENGINE_QEMU_PROCESS_H
+#ifndef SQUIB_BASE_PROCESS_H
+#define SQUIB_BASE_PROCESS_H
 
 #include <stdbool.h>
 #include <stddef.h>

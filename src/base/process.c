@@ -6,7 +6,7 @@
  * PR_SET_PDEATHSIG acts when the thread that forked ends. If that happened before the prctl(), the
  * signal would never come; the child then has another parent, and gives up.
  */
-#include "engine/qemu/process.h"
+#include "base/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -83,7 +83,7 @@ static void reset_signals(void)
 
 /*
  * Everything is close-on-exec by our own rule; but we may have inherited descriptors that are not,
- * and they are none of QEMU's business. Kernels before 5.11 lack the call: then the rule must do.
+ * and they are none of the program's business. Kernels before 5.11 lack the call: then the rule must do.
  */
 static int pass_fds(const struct child *child)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A pipe that text comes from, cut into lines. Bounded: what is too long for a line is dropped. */
-#ifndef SQUIB_ENGINE_QEMU_LINES_H
-#define SQUIB_ENGINE_QEMU_LINES_H
+#ifndef SQUIB_BASE_LINES_H
+#define SQUIB_BASE_LINES_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "engine/qemu/lines.h"
+#include "base/lines.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -34,6 +34,10 @@ struct net_backend_ops {
 	 * broken (a tap that was taken down or removed, a process that died), and what is sent is lost
 	 * until it is back. fd does not poll readable for long with nothing but errors to receive: it
 	 * is -1 then.
+	 *
+	 * To be called until -EAGAIN: a back end may have read ahead, and fd need not poll readable for
+	 * what it has read. Who stops before, for want of a guest's buffers or of tokens, calls again
+	 * when there are some, without polling.
 	 */
 	ssize_t (*receive)(struct net_backend *backend, const struct iovec *segments, int count);
 	/*

@@ -44,6 +44,16 @@ int config_fault_to_api(struct fault *fault);
  */
 const char *config_deprecation(enum squib_action_type type, const void *config);
 
+enum config_port_protocol { CONFIG_PORT_TCP, CONFIG_PORT_UDP };
+
+/* A port of the host that leads to one of the guest. */
+struct config_port {
+	unsigned int protocol;			/* enum config_port_protocol */
+	const char *host_address;		/* IPv4 or IPv6 */
+	uint16_t host_port;
+	uint16_t guest_port;
+};
+
 /* A configuration file (contract 6.3), decoded whole; positions in faults are the file's. */
 struct config_file {
 	const struct squib_logger *logger;
@@ -67,6 +77,8 @@ struct config_file {
 	const struct squib_serial *serial;	/* squib's own key */
 	const struct squib_memory_hotplug *memory_hotplug;
 	const char *network;			/* "squib"."network"; NULL: absent */
+	const struct config_port *ports;	/* "squib"."ports" */
+	size_t port_count;
 };
 
 int config_file_decode(const char *json, size_t len, enum squib_arch arch, struct arena *arena,

@@ -4,6 +4,7 @@
  * squib's own. Open at the top, and fields are in upstream's order, which decides what is missed
  * first.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
@@ -65,10 +66,66 @@ static int decode_template_or_path(struct decoder *decoder, void *value)
 	return decode_template(decoder, start, value);
 }
 
+static int decode_port_number(struct decoder *decoder, void *value)
+{
+	uint64_t number;
+	int r = json_read_uint(&decoder->reader, UINT16_MAX, "a nonzero u16", &number);
+
+	if (r < 0)
+		return r;
+	if (number == 0) {
+		json_fail(&decoder->reader, "invalid value: integer `0`, expected a nonzero u16");
+		return json_place_fault(&decoder->reader, -EINVAL);
+	}
+	*(uint16_t *)value = (uint16_t)number;
+	return 0;
+}
+
+static const struct type port_number_type = {
+	.kind = TYPE_CUSTOM, .size = sizeof(uint16_t), .decode = decode_port_number,
+};
+
+static int parse_ip(struct decoder *decoder, const struct json_text *text, void *value)
+{
+	char string[INET6_ADDRSTRLEN];
+	uint8_t address[16];
+
+	if (text->len < sizeof(string)) {
+		memcpy(string, text->data, text->len);
+		string[text->len] = '\0';
+		if (strlen(string) == text->len && (inet_pton(AF_INET, string, address) == 1 ||
+						    inet_pton(AF_INET6, string, address) == 1))
+			return decode_string_copy(decoder, text, value);
+	}
+	return json_fail(&decoder->reader, "invalid IP address syntax");
+}
+
+static const struct type ip_type = {
+	.kind = TYPE_TEXT, .size = sizeof(const char *), .want = "IP address",
+	.parse = parse_ip, .fails_in_place = true,
+};
+
+/* Ports of the host that lead to the guest; only programs of the host, unless it says otherwise. */
+static const struct enum_name port_protocols[] = {
+	{ "tcp", CONFIG_PORT_TCP }, { "udp", CONFIG_PORT_UDP },
+};
+static const struct type port_protocol_type = ENUM_TYPE(port_protocols);
+static const struct field config_port_fields[] = {
+	FIELD(config_port, protocol, &port_protocol_type, FIELD_REQUIRED),
+	FIELD(config_port, host_address, &ip_type, FIELD_NULL),
+	FIELD(config_port, host_port, &port_number_type, FIELD_REQUIRED),
+	FIELD(config_port, guest_port, &port_number_type, FIELD_REQUIRED),
+};
+static const struct config_port config_port_defaults = { .host_address = "127.0.0.1" };
+static const struct type config_port_type = STRUCT_TYPE(
+	config_port, "PortConfig", FIELDS(config_port_fields), .defaults = &config_port_defaults);
+
 /* squib's own section: what has no place in Firecracker's configuration. */
 struct squib_section {
 	unsigned int network;
 	bool has_network;
+	const struct config_port *ports;
+	size_t port_count;
 	bool vsock_tsi;
 	const char *gvproxy_path;
 	const char *macos_sandbox_profile;
@@ -83,6 +140,7 @@ static const struct field squib_section_fields[] = {
 	FIELD(squib_section, vsock_tsi, &bool_type, FIELD_NULL),
 	FIELD(squib_section, gvproxy_path, &path_type, FIELD_NULL),
 	FIELD(squib_section, macos_sandbox_profile, &string_type, FIELD_NULL),
+	LIST(squib_section, ports, port_count, &config_port_type, FIELD_NULL),
 };
 static const struct type squib_section_type = STRUCT_TYPE(
 	squib_section, "SquibConfig", FIELDS(squib_section_fields));
@@ -93,9 +151,13 @@ static int decode_squib_section(struct decoder *decoder, void *value)
 	struct squib_section section = { 0 };
 	int r = decode_value(decoder, &squib_section_type, &section);
 
-	if (r == 0 && section.has_network)
+	if (r < 0)
+		return r;
+	if (section.has_network)
 		file->network = networks[section.network].name;
-	return r;
+	file->ports = section.ports;
+	file->port_count = section.port_count;
+	return 0;
 }
 
 #define BODY_POINTER(name) \

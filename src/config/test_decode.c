@@ -556,7 +556,9 @@ static int decode_file(struct body *body, enum squib_arch arch, struct config_fi
 }
 
 static const char full_file[] =
-	"{'squib':{'network':'bridged','vsock_tsi':true,'gvproxy_path':'g','macos_sandbox_profile':null},"
+	"{'squib':{'network':'bridged','vsock_tsi':true,'gvproxy_path':'g','macos_sandbox_profile':null,"
+	"'ports':[{'protocol':'tcp','host_port':8080,'guest_port':80},"
+	"{'protocol':'udp','host_port':65535,'guest_port':1,'host_address':'::'}]},"
 	"'balloon':{'amount_mib':1,'deflate_on_oom':false},'other':[{}],"
 	"'drives':[{'drive_id':'a','is_root_device':true},{'drive_id':'b-','is_root_device':false}],"
 	"'boot-source':{'kernel_image_path':'k'},"
@@ -594,6 +596,15 @@ static void files_become_structs(void **state)
 	assert_int_equal(file.mmds_len, 8);
 	assert_string_equal(file.mmds, "{\"a\": 1}");
 	assert_string_equal(file.network, "bridged");
+	assert_int_equal(file.port_count, 2);
+	assert_int_equal(file.ports[0].protocol, CONFIG_PORT_TCP);
+	assert_string_equal(file.ports[0].host_address, "127.0.0.1");
+	assert_int_equal(file.ports[0].host_port, 8080);
+	assert_int_equal(file.ports[0].guest_port, 80);
+	assert_int_equal(file.ports[1].protocol, CONFIG_PORT_UDP);
+	assert_string_equal(file.ports[1].host_address, "::");
+	assert_int_equal(file.ports[1].host_port, 65535);
+	assert_int_equal(file.ports[1].guest_port, 1);
 	body_done(&body);
 }
 
@@ -641,9 +652,42 @@ static void files_are_accepted_and_refused(void **state)
 		  "{'cpu-config':{'reg_modifiers':[{'addr':'0x6000000000000000','bitmap':'1'}]}}",
 		  "Invalid aarch64 register address: 0x6000000000000000 - Only 32, 64 and 128 bit wide registers are supported" },
 		{ "unknown key in squib's section", X86, "{'squib':{'net':'host'}}",
-		  "unknown field `net`, expected one of `network`, `vsock_tsi`, `gvproxy_path`, `macos_sandbox_profile` at line 1 column 15" },
+		  "unknown field `net`, expected one of `network`, `vsock_tsi`, `gvproxy_path`, `macos_sandbox_profile`, `ports` at line 1 column 15" },
 		{ "unknown network", X86, "{'squib':{'network':'nat'}}",
 		  "unknown variant `nat`, expected one of `shared`, `bridged`, `host`, `userspace` at line 1 column 25" },
+		{ "no ports", X86, "{'squib':{'ports':[]}," NEEDED "}", NULL },
+		{ "null for ports and for an address", X86,
+		  "{'squib':{'ports':[{'protocol':'tcp','host_port':1,'guest_port':1,"
+		  "'host_address':null}]}," NEEDED "}", NULL },
+		{ "ports as a number", X86, "{'squib':{'ports':80}}",
+		  "invalid type: integer `80`, expected a sequence at line 1 column 20" },
+		{ "a port as text", X86, "{'squib':{'ports':['tcp:1:1']}}",
+		  "invalid type: string \"tcp:1:1\", expected struct PortConfig at line 1 column 28" },
+		{ "a port without a protocol", X86, "{'squib':{'ports':[{'host_port':1,'guest_port':1}]}}",
+		  "missing field `protocol` at line 1 column 49" },
+		{ "a port without the host's", X86, "{'squib':{'ports':[{'protocol':'tcp','guest_port':1}]}}",
+		  "missing field `host_port` at line 1 column 52" },
+		{ "a port without the guest's", X86, "{'squib':{'ports':[{'protocol':'tcp','host_port':1}]}}",
+		  "missing field `guest_port` at line 1 column 51" },
+		{ "another protocol", X86, "{'squib':{'ports':[{'protocol':'sctp'}]}}",
+		  "unknown variant `sctp`, expected `tcp` or `udp` at line 1 column 37" },
+		{ "port zero", X86, "{'squib':{'ports':[{'host_port':0 }]}}",
+		  "invalid value: integer `0`, expected a nonzero u16 at line 1 column 33" },
+		{ "a port that is too large", X86, "{'squib':{'ports':[{'guest_port':65536}]}}",
+		  "invalid value: integer `65536`, expected a nonzero u16 at line 1 column 38" },
+		{ "a port as a string", X86, "{'squib':{'ports':[{'guest_port':'80'}]}}",
+		  "invalid type: string \"80\", expected a nonzero u16 at line 1 column 37" },
+		{ "a name for an address", X86, "{'squib':{'ports':[{'host_address':'localhost'}]}}",
+		  "invalid IP address syntax at line 1 column 46" },
+		{ "an address with more behind it", X86, "{'squib':{'ports':[{'host_address':'127.0.0.1/8'}]}}",
+		  "invalid IP address syntax at line 1 column 48" },
+		{ "an address that is too long", X86,
+		  "{'squib':{'ports':[{'host_address':'1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc'}]}}",
+		  "invalid IP address syntax at line 1 column 96" },
+		{ "an address as a number", X86, "{'squib':{'ports':[{'host_address':1}]}}",
+		  "invalid type: integer `1`, expected IP address at line 1 column 36" },
+		{ "an unknown key of a port", X86, "{'squib':{'ports':[{'host':1}]}}",
+		  "unknown field `host`, expected one of `protocol`, `host_address`, `host_port`, `guest_port` at line 1 column 26" },
 		{ "broken metadata", X86, "{'mmds':[1,]}", "trailing comma at line 1 column 12" },
 	};
 

@@ -167,10 +167,13 @@ static enum http_event parse_uri(struct http_parser *parser, struct text uri)
 	if (!utf8_is_valid(uri, &at, &bytes))
 		return fail(parser, HTTP_PART_URI, "Cannot parse URI as UTF-8.");
 	path = uri_path(uri);
+	parser->request.uri = path.data;
+	parser->request.uri_len = path.len;
+	if (parser->held)
+		return HTTP_NEED_MORE;
 	assert(path.len <= sizeof(parser->uri));	/* part of a line */
 	memcpy(parser->uri, path.data, path.len);
 	parser->request.uri = parser->uri;
-	parser->request.uri_len = path.len;
 	return HTTP_NEED_MORE;
 }
 
@@ -228,25 +231,6 @@ static enum header_id header_lookup(struct text name)
 	}
 }
 
-/* Decimal, at most 2^32-1; one plus sign and any number of zeros may stand in front. */
-static bool parse_u32(struct text text, uint32_t *ret_value)
-{
-	uint64_t value = 0;
-	size_t i = text.len > 0 && text.data[0] == '+' ? 1 : 0;
-
-	if (i == text.len)
-		return false;
-	for (; i < text.len; i++) {
-		if (text.data[i] < '0' || text.data[i] > '9')
-			return false;
-		value = value * 10 + (uint64_t)(text.data[i] - '0');
-		if (value > UINT32_MAX)
-			return false;
-	}
-	*ret_value = (uint32_t)value;
-	return true;
-}
-
 /* Answers are never compressed, so a client that refuses plain ones cannot be served. */
 static enum http_event parse_accept_encoding(struct http_parser *parser, struct text value)
 {
@@ -292,7 +276,7 @@ static enum http_event parse_known_header(struct http_parser *parser, enum heade
 {
 	switch (id) {
 	case HEADER_CONTENT_LENGTH:
-		if (!parse_u32(value, &parser->content_length))
+		if (!text_parse_u32(value, &parser->content_length))
 			return fail_value(parser, name, raw);
 		parser->has_length = true;
 		return HTTP_NEED_MORE;
@@ -502,7 +486,7 @@ static enum http_event take_line(struct http_parser *parser, struct input *in,
 	const char *start = in->at, *lf;
 	size_t len = (size_t)(in->end - start);
 
-	if (len > sizeof(parser->line) - parser->line_len)
+	if (!parser->held && len > sizeof(parser->line) - parser->line_len)
 		len = sizeof(parser->line) - parser->line_len;
 	lf = find_line_end(start, len, before);
 	if (lf != NULL)
@@ -512,6 +496,8 @@ static enum http_event take_line(struct http_parser *parser, struct input *in,
 		*ret_line = (struct text){ start, len - 2 };
 		return HTTP_REQUEST;
 	}
+	if (parser->held)
+		return HTTP_NEED_MORE;
 	memcpy(parser->line + parser->line_len, start, len);
 	parser->line_len += len;
 	if (lf != NULL) {

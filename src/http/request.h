@@ -76,14 +76,19 @@ enum http_parser_state {
 };
 
 /*
- * Embedded in a connection; fields are the parser's own, but for @header, which may be set after
- * http_parser_init(). It is called for each accepted header line, name and value without the
- * white space around them, valid during the call only. Trailers are not reported.
+ * Embedded in a connection; fields are the parser's own, but for @header and @held, which may be
+ * set after http_parser_init(). The first is called for each accepted header line, name and value
+ * without the white space around them, valid during the call only. Trailers are not reported.
+ *
+ * With @held the caller holds whole requests: what is fed stays until the request was dealt with,
+ * and is not cut within a line. Then lines may have any length, and URI, names and values are
+ * pieces of what was fed.
  */
 struct http_parser {
 	uint64_t max_body_bytes;
 	void (*header)(struct http_parser *parser, const char *name, size_t name_len,
 		       const char *value, size_t value_len);
+	bool held;
 
 	enum http_parser_state state;
 	struct http_request request;

@@ -43,7 +43,7 @@ static bool has_body(int status)
 	return status != 100 && status != 204;
 }
 
-static void add_body(struct buf *out, const struct http_response *response)
+static void add_body_headers(struct buf *out, const struct http_response *response)
 {
 	if (response->content_type == NULL)
 		ADD(out, "Content-Type: application/json\r\n");
@@ -51,14 +51,12 @@ static void add_body(struct buf *out, const struct http_response *response)
 		add_header(out, "Content-Type", response->content_type);
 	ADD(out, "Content-Length: ");
 	add_number(out, response->body_len);
-	ADD(out, "\r\n\r\n");
-	buf_add(out, response->body, response->body_len);
+	ADD(out, "\r\n");
 }
 
-void http_response_write(struct buf *out, const struct http_response *response)
+void http_response_write_head(struct buf *out, const struct http_response *response)
 {
 	assert(response->status >= 100 && response->status <= 999);
-	buf_reserve(out, 192 + response->body_len);	/* a usual answer grows it only once */
 	if (response->version_1_0)
 		ADD(out, "HTTP/1.0 ");
 	else
@@ -76,9 +74,16 @@ void http_response_write(struct buf *out, const struct http_response *response)
 	if (response->custom_name != NULL)
 		add_header(out, response->custom_name, response->custom_value);
 	if (has_body(response->status))
-		add_body(out, response);
-	else
-		ADD(out, "\r\n");
+		add_body_headers(out, response);
+	ADD(out, "\r\n");
+}
+
+void http_response_write(struct buf *out, const struct http_response *response)
+{
+	buf_reserve(out, 192 + response->body_len);	/* a usual answer grows it only once */
+	http_response_write_head(out, response);
+	if (has_body(response->status))
+		buf_add(out, response->body, response->body_len);
 }
 
 /* The body is written elsewhere first, for its length stands in front of it. */

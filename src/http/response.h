@@ -27,6 +27,9 @@ struct http_response {
 /** http_response_write() - append the whole response; header texts are the caller's to check */
 void http_response_write(struct buf *out, const struct http_response *response);
 
+/** http_response_write_head() - append all but the body, of which @response tells the length */
+void http_response_write_head(struct buf *out, const struct http_response *response);
+
 /** http_response_fault() - append a response with {"fault_message":"..."}, JSON-escaped */
 void http_response_fault(struct buf *out, int status, bool close, bool deprecated,
 			 const char *fault, size_t len);

@@ -921,6 +921,30 @@ static void header_lines_can_be_listened_to(void **state)
 	}
 }
 
+static void requests_that_are_held_have_lines_of_any_length(void **state)
+{
+	CLEANUP(buf_done) struct buf in = BUF_INIT;
+	const struct http_request *request;
+	struct http_parser parser;
+	size_t used;
+
+	(void)state;
+	add_line(&in, 3000, "GET /", " HTTP/1.1");
+	add_line(&in, 3000, "A: ", "");
+	buf_adds(&in, "\r\n");
+	http_parser_init(&parser, LIMIT);
+	parser.held = true;
+	assert_int_equal(http_parser_feed(&parser, in.data, in.len, &used), HTTP_REQUEST);
+	assert_int_equal(used, in.len);
+	request = http_parser_request(&parser);
+	assert_ptr_equal(request->uri, in.data + 4);
+	assert_int_equal(request->uri_len, 3000 - strlen("GET  HTTP/1.1\r\n"));
+	/* An end within a line is no end of it. */
+	assert_int_equal(http_parser_feed(&parser, in.data, 2999, &used), HTTP_NEED_MORE);
+	assert_int_equal(parser.state, HTTP_STATE_REQUEST_LINE);
+	http_parser_done(&parser);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -948,6 +972,7 @@ int main(void)
 		cmocka_unit_test(errors_name_the_part),
 		cmocka_unit_test(running_out_of_memory_is_told),
 		cmocka_unit_test(header_lines_can_be_listened_to),
+		cmocka_unit_test(requests_that_are_held_have_lines_of_any_length),
 	};
 
 	return cmocka_run_group_tests_name("http request", tests, map_guarded, unmap_guarded);

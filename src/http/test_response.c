@@ -78,6 +78,16 @@ static void responses_are_appended(void **state)
 			    "HTTP/1.1 204 " KEEP "\r\n");
 }
 
+static void a_head_may_go_without_its_body(void **state)
+{
+	CLEANUP(buf_done) struct buf out = BUF_INIT;
+
+	(void)state;
+	http_response_write_head(&out, &(struct http_response){ .status = 200, .body_len = 70000 });
+	assert_string_equal(buf_str(&out),
+			    "HTTP/1.1 200 " KEEP JSON "Content-Length: 70000\r\n\r\n");
+}
+
 static void faults_are_json(void **state)
 {
 	CLEANUP(buf_done) struct buf out = BUF_INIT;
@@ -146,6 +156,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(responses_are_exact),
 		cmocka_unit_test(responses_are_appended),
+		cmocka_unit_test(a_head_may_go_without_its_body),
 		cmocka_unit_test(faults_are_json),
 		cmocka_unit_test(parse_errors_are_raw),
 		cmocka_unit_test(the_full_answer_has_the_length_it_says),

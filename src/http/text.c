@@ -81,6 +81,24 @@ struct text text_cut(struct text *rest, char separator)
 	return part;
 }
 
+bool text_parse_u32(struct text text, uint32_t *ret_value)
+{
+	uint64_t value = 0;
+	size_t i = text.len > 0 && text.data[0] == '+' ? 1 : 0;
+
+	if (i == text.len)
+		return false;
+	for (; i < text.len; i++) {
+		if (text.data[i] < '0' || text.data[i] > '9')
+			return false;
+		value = value * 10 + (uint64_t)(text.data[i] - '0');
+		if (value > UINT32_MAX)
+			return false;
+	}
+	*ret_value = (uint32_t)value;
+	return true;
+}
+
 static bool is_ascii_word(const char *p)
 {
 	uint64_t word;

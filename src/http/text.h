@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Text as upstream's language sees it: what is UTF-8, what is white space, and the words for what
- * is not. Clients get these words, so they are matched exactly. For src/http only.
+ * is not. Clients get these words, so they are matched exactly. For src/http, and src/mmds.
  */
 #ifndef SQUIB_HTTP_TEXT_H
 #define SQUIB_HTTP_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 
@@ -28,6 +29,9 @@ struct text text_trim(struct text text);
 
 /** text_cut() - the part before @separator; @rest becomes what follows, data NULL at the end */
 struct text text_cut(struct text *rest, char separator);
+
+/** text_parse_u32() - decimal, at most 2^32-1; one plus sign and any number of zeros may stand in front */
+bool text_parse_u32(struct text text, uint32_t *ret_value);
 
 /**
  * utf8_is_valid() - is it UTF-8?

@@ -21,6 +21,7 @@ packages() {
 	build		pkg-config				how meson finds libraries
 	build		zlib1g-dev				gzip compressed kernels
 	build		libzstd-dev				zstd compressed kernels
+	build		nettle-dev				AES-GCM for the tokens of the metadata service
 	build		musl-tools				C library of the program
 	build		scdoc					manual pages
 

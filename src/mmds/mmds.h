@@ -33,7 +33,7 @@ void mmds_configure(struct mmds *mmds, const struct squib_mmds_config *config);
  * mmds_set_document() - the whole store, as PUT or PATCH /mmds left it
  * @json: valid JSON, @len bytes; copied
  *
- * Return: 0, or -ENOMEM and then the store is as before.
+ * Return: 0, or -errno and then the store is as before: -ENOMEM, -EFBIG (512 MiB are too much).
  */
 int mmds_set_document(struct mmds *mmds, const char *json, size_t len);
 

@@ -93,8 +93,8 @@ int vq_enable(struct vq *vq, const struct guest_mem *mem, uint64_t features);
  * vq_enable_at() - as vq_enable(), for a queue of another monitor, that may have been in use before
  * @next_avail: the index that it stopped at
  *
- * Its size may be up to VQ_SIZE_QEMU_MAX; a request has no more segments for that. Where the used ring goes on is read from it; when that cannot be, no request counts as being under
- * way.
+ * Its size may be up to VQ_SIZE_QEMU_MAX; a request has no more segments for that. Where the used
+ * ring goes on is read from it; when that cannot be, no request counts as being under way.
  */
 int vq_enable_at(struct vq *vq, const struct guest_mem *mem, uint64_t features,
 		 uint16_t next_avail);

@@ -11,6 +11,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/fd.h"
 
 #define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
 #define PAGES_PER_WORD	64
@@ -24,6 +27,7 @@ struct guest_mem {
 	size_t region_count;
 	struct guest_region regions[GUEST_FILES_MAX];
 	uint64_t offsets[GUEST_FILES_MAX];	/* of the regions, in data */
+	int fd;				/* -1: not shared */
 	_Atomic uint64_t *dirty;	/* a bit for each page of data; NULL: not tracked */
 };
 
@@ -82,15 +86,50 @@ static int map_huge(struct guest_mem *mem)
 	return 0;
 }
 
-static int map(struct guest_mem *mem, enum squib_huge_pages huge_pages)
+/* Sealed, so that no other process can take away what is mapped here. */
+static int make_file(struct guest_mem *mem, enum squib_huge_pages huge_pages)
 {
-	int r = huge_pages == SQUIB_HUGE_PAGES_2M ? map_huge(mem) :
-						    map_aligned(mem, PROT_READ | PROT_WRITE);
+	unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
 
+	if (mem->mapped_bytes > PTRDIFF_MAX)
+		return -ENOMEM;
+	if (huge_pages == SQUIB_HUGE_PAGES_2M)
+		flags |= MFD_HUGETLB | MAP_HUGE_2MB;	/* MFD_HUGE_2MB, which C libraries lack */
+	mem->fd = memfd_create("guest", flags);
+	if (mem->fd < 0 || ftruncate(mem->fd, (off_t)mem->mapped_bytes) < 0 ||
+	    fcntl(mem->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return -errno;
+	return 0;
+}
+
+/* As with map_huge(), a pool that is too small is found out here. */
+static int map_shared(struct guest_mem *mem, enum squib_huge_pages huge_pages)
+{
+	int flags = MAP_SHARED | MAP_FIXED, r = make_file(mem, huge_pages);
+
+	if (huge_pages != SQUIB_HUGE_PAGES_2M)
+		flags |= MAP_NORESERVE;
+	if (r == 0)
+		r = map_aligned(mem, PROT_NONE);
+	if (r < 0)
+		return r;
+	return mmap(mem->data, mem->mapped_bytes, PROT_READ | PROT_WRITE, flags, mem->fd, 0) ==
+	       MAP_FAILED ? -errno : 0;
+}
+
+static int map(struct guest_mem *mem, const struct guest_mem_params *params)
+{
+	bool huge = params->huge_pages == SQUIB_HUGE_PAGES_2M;
+	int r;
+
+	if (params->shared)
+		r = map_shared(mem, params->huge_pages);
+	else
+		r = huge ? map_huge(mem) : map_aligned(mem, PROT_READ | PROT_WRITE);
 	if (r < 0)
 		return r;
 	/* A host without transparent huge pages says no to the first, and that is all right. */
-	if (huge_pages != SQUIB_HUGE_PAGES_2M)
+	if (!huge)
 		madvise(mem->data, mem->size_bytes, MADV_HUGEPAGE);
 	madvise(mem->data, mem->size_bytes, MADV_DONTDUMP);
 	return 0;
@@ -104,17 +143,26 @@ static int make_dirty_map(struct guest_mem *mem)
 	return mem->dirty != NULL ? 0 : -ENOMEM;
 }
 
+static struct guest_mem *allocate(void)
+{
+	struct guest_mem *mem = calloc(1, sizeof(*mem));
+
+	if (mem != NULL)
+		mem->fd = -1;
+	return mem;
+}
+
 int guest_mem_new(const struct guest_mem_params *params, struct guest_mem **ret_mem,
 		  struct fault *fault)
 {
-	struct guest_mem *mem = calloc(1, sizeof(*mem));
+	struct guest_mem *mem = allocate();
 	char text[OS_ERROR_MAX];
 	int r = mem != NULL ? 0 : -ENOMEM;
 
 	if (r == 0)
 		r = take_regions(mem, params);
 	if (r == 0)
-		r = map(mem, params->huge_pages);
+		r = map(mem, params);
 	if (r == 0 && params->track_dirty)
 		r = make_dirty_map(mem);
 	if (r < 0) {
@@ -210,7 +258,7 @@ static int map_file(struct guest_mem *mem, size_t index, const struct guest_file
 
 int guest_mem_map(const struct guest_file *files, size_t count, struct guest_mem **ret_mem)
 {
-	CLEANUP(guest_mem_free) struct guest_mem *mem = calloc(1, sizeof(*mem));
+	CLEANUP(guest_mem_free) struct guest_mem *mem = allocate();
 	int r = mem != NULL ? 0 : -ENOMEM;
 
 	assert(count > 0 && count <= GUEST_FILES_MAX);
@@ -233,6 +281,7 @@ void guest_mem_free(struct guest_mem *mem)
 		return;
 	if (mem->data != NULL)
 		munmap(mem->data, mem->mapped_bytes);
+	fd_close(mem->fd);
 	free(mem->dirty);
 	free(mem);
 }
@@ -313,6 +362,17 @@ void *guest_mem_region_data(const struct guest_mem *mem, size_t index)
 {
 	assert(index < mem->region_count);
 	return mem->data + mem->offsets[index];
+}
+
+int guest_mem_fd(const struct guest_mem *mem)
+{
+	return mem->fd;
+}
+
+uint64_t guest_mem_region_offset(const struct guest_mem *mem, size_t index)
+{
+	assert(index < mem->region_count);
+	return mem->offsets[index];
 }
 
 uint64_t guest_mem_size(const struct guest_mem *mem)

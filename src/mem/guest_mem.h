@@ -37,6 +37,7 @@ struct guest_mem_params {
 	const struct guest_region *regions;
 	size_t region_count;		/* 1 to GUEST_REGIONS_MAX */
 	enum squib_huge_pages huge_pages;
+	bool shared;			/* can be mapped by other processes, see guest_mem_fd() */
 	bool track_dirty;
 };
 
@@ -107,6 +108,9 @@ void guest_mem_take_dirty(struct guest_mem *mem, size_t index, uint64_t *bitmap)
 size_t guest_mem_region_count(const struct guest_mem *mem);
 const struct guest_region *guest_mem_region(const struct guest_mem *mem, size_t index);
 void *guest_mem_region_data(const struct guest_mem *mem, size_t index);	/* page-aligned */
+/** guest_mem_fd() - the file that shared memory is, with all regions; the memory's. -1: not shared */
+int guest_mem_fd(const struct guest_mem *mem);
+uint64_t guest_mem_region_offset(const struct guest_mem *mem, size_t index);	/* in the file */
 uint64_t guest_mem_size(const struct guest_mem *mem);	/* bytes in all regions */
 
 #endif

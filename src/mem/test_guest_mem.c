@@ -85,14 +85,18 @@ static void memory_is_zero_apart_and_aligned(void **state)
 static void nothing_is_reserved_before_it_is_touched(void **state)
 {
 	static const struct guest_region huge = { 0, 256 * GIB };
-	struct guest_mem_params params = { .regions = &huge, .region_count = 1 };
-	CLEANUP(guest_mem_free) struct guest_mem *mem = NULL;
-	void *last;
 
 	(void)state;
-	assert_int_equal(guest_mem_new(&params, &mem, NULL), 0);
-	assert_int_equal(guest_mem_slice(mem, 256 * GIB - 1, 1, &last), 0);
-	*(uint8_t *)last = 1;
+	for (int shared = 0; shared < 2; shared++) {
+		struct guest_mem_params params = { .regions = &huge, .region_count = 1,
+						   .shared = shared };
+		CLEANUP(guest_mem_free) struct guest_mem *mem = NULL;
+		void *last;
+
+		assert_int_equal(guest_mem_new(&params, &mem, NULL), 0);
+		assert_int_equal(guest_mem_slice(mem, 256 * GIB - 1, 1, &last), 0);
+		*(uint8_t *)last = 1;
+	}
 }
 
 static void what_the_host_cannot_give_is_a_fault(void **state)
@@ -104,13 +108,15 @@ static void what_the_host_cannot_give_is_a_fault(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct guest_mem_params params = { .regions = &cases[i].region, .region_count = 1 };
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(cases); i++) {
+		const struct guest_region *region = &cases[i / 2].region;
+		struct guest_mem_params params = { .regions = region, .region_count = 1,
+						   .shared = i % 2 };
 		CLEANUP(fault_done) struct fault fault = FAULT_INIT;
 		struct guest_mem *mem = NULL;
 
 		if (guest_mem_new(&params, &mem, &fault) != -ENOMEM)
-			fail_msg("%s: not refused", cases[i].name);
+			fail_msg("%s: not refused", cases[i / 2].name);
 		assert_null(mem);
 		assert_string_equal(fault_text(&fault),
 				    "Cannot create mmap region: Out of memory (os error 12)");
@@ -120,15 +126,19 @@ static void what_the_host_cannot_give_is_a_fault(void **state)
 static void huge_pages_that_the_pool_lacks_are_a_fault(void **state)
 {
 	static const struct guest_region region = { 0, 1024 * GIB };
-	struct guest_mem_params params = { .regions = &region, .region_count = 1,
-					   .huge_pages = SQUIB_HUGE_PAGES_2M };
-	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
-	struct guest_mem *mem = NULL;
 
 	(void)state;
-	assert_int_equal(guest_mem_new(&params, &mem, &fault), -ENOMEM);
-	assert_string_equal(fault_text(&fault),
-			    "Cannot create mmap region: Out of memory (os error 12)");
+	for (int shared = 0; shared < 2; shared++) {
+		struct guest_mem_params params = { .regions = &region, .region_count = 1,
+						   .huge_pages = SQUIB_HUGE_PAGES_2M,
+						   .shared = shared };
+		CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+		struct guest_mem *mem = NULL;
+
+		assert_int_equal(guest_mem_new(&params, &mem, &fault), -ENOMEM);
+		assert_string_equal(fault_text(&fault),
+				    "Cannot create mmap region: Out of memory (os error 12)");
+	}
 }
 
 static void our_writes_are_told_once_and_page_by_page(void **state)
@@ -165,6 +175,39 @@ static void without_tracking_nothing_is_told(void **state)
 	guest_mem_mark_dirty(mem, guest_mem_region_data(mem, 0), 4096);
 	guest_mem_take_dirty(mem, 0, bitmap);
 	assert_int_equal(bitmap[0], 0);
+}
+
+static void shared_memory_is_a_file_too(void **state)
+{
+	struct guest_mem_params params = { .regions = two_regions, .region_count = 2, .shared = true,
+					   .track_dirty = true };
+	CLEANUP(guest_mem_free) struct guest_mem *mem = NULL;
+	uint64_t bitmap[16] = { 0 };
+	uint8_t *high, byte;
+
+	(void)state;
+	assert_int_equal(guest_mem_new(&params, &mem, NULL), 0);
+	high = guest_mem_region_data(mem, 1);
+	assert_int_equal((uintptr_t)high % (2 * MIB), 0);
+	assert_int_equal(guest_mem_region_offset(mem, 1), 4 * MIB);
+	assert_int_equal(lseek(guest_mem_fd(mem), 0, SEEK_END), 6 * MIB);
+	assert_int_equal(high[7], 0);
+	high[7] = 3;
+	guest_mem_mark_dirty(mem, high, 8);
+	guest_mem_take_dirty(mem, 1, bitmap);
+	assert_int_equal(bitmap[0], 1);
+	assert_int_equal(pread(guest_mem_fd(mem), &byte, 1, 4 * MIB + 7), 1);
+	assert_int_equal(byte, 3);
+	assert_int_equal(ftruncate(guest_mem_fd(mem), 0), -1);
+	assert_int_equal(fcntl(guest_mem_fd(mem), F_GETFD), FD_CLOEXEC);
+}
+
+static void memory_that_is_not_shared_is_no_file(void **state)
+{
+	CLEANUP(guest_mem_free) struct guest_mem *mem = make(false);
+
+	(void)state;
+	assert_int_equal(guest_mem_fd(mem), -1);
 }
 
 static int make_file(uint64_t size_bytes, int seals)
@@ -256,6 +299,8 @@ int main(void)
 		cmocka_unit_test(huge_pages_that_the_pool_lacks_are_a_fault),
 		cmocka_unit_test(our_writes_are_told_once_and_page_by_page),
 		cmocka_unit_test(without_tracking_nothing_is_told),
+		cmocka_unit_test(shared_memory_is_a_file_too),
+		cmocka_unit_test(memory_that_is_not_shared_is_no_file),
 		cmocka_unit_test(files_of_another_are_guest_memory),
 		cmocka_unit_test(regions_that_cannot_be_are_refused),
 	};

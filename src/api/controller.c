@@ -691,6 +691,16 @@ void squib_controller_set_phase(struct squib_controller *c, enum squib_phase pha
 	unlock(c);
 }
 
+bool controller_has_network_interface(struct squib_controller *c, const char *id)
+{
+	bool has;
+
+	pthread_mutex_lock(&c->lock);
+	has = machine_has_network_interface(c->machine, id);
+	unlock(c);
+	return has;
+}
+
 enum squib_phase squib_controller_phase(struct squib_controller *c)
 {
 	enum squib_phase phase;

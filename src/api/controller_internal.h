@@ -113,6 +113,13 @@ int controller_set_deadline_waker(struct squib_controller *controller,
  */
 void controller_hold(struct squib_controller *controller, bool hold);
 
+/**
+ * controller_has_network_interface() - is one of that id configured?
+ *
+ * For the monitor: a PUT that is refused before it gets there may have taken the one before with it.
+ */
+bool controller_has_network_interface(struct squib_controller *controller, const char *id);
+
 /** controller_mirror() - where GET requests are answered from */
 struct mirror_box *controller_mirror(struct squib_controller *controller);
 

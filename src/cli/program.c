@@ -495,6 +495,15 @@ static void crashing(struct signals_listener *listener)
 
 /* ---- all together ---- */
 
+/* Guests that the mock engine does not run need nothing of the host, nor the right to it. */
+static enum vmm_network wanted_network(struct program *program)
+{
+	if (wanted_engine(program) == ARGS_ENGINE_MOCK)
+		return VMM_NETWORK_NONE;
+	return program->args->network == ARGS_NETWORK_USERSPACE ? VMM_NETWORK_USERSPACE :
+								  VMM_NETWORK_TAP;
+}
+
 static int make_vmm(struct program *program)
 {
 	const struct squib_args *args = program->args;
@@ -507,6 +516,7 @@ static int make_vmm(struct program *program)
 		.arch = args->arch,
 		.instance_id = args->id,
 		.boot_timer = args->boot_timer,
+		.network = wanted_network(program),
 		.pci = args->enable_pci,
 		.console_in = STDIN_FILENO,
 		.console_out = STDOUT_FILENO,

@@ -149,6 +149,12 @@ bool machine_has_boot_source(const struct machine *machine)
 	return machine->boot_source.config != NULL;
 }
 
+bool machine_has_network_interface(const struct machine *machine, const char *id)
+{
+	return device_list_find(&machine->network_interfaces, id) <
+	       machine->network_interfaces.count;
+}
+
 bool machine_has_mmds_interface(const struct machine *machine)
 {
 	for (size_t i = 0; i < machine->network_interfaces.count; i++)

@@ -114,6 +114,8 @@ bool machine_render_balloon(const struct machine *machine, struct buf *out);
 void machine_render_mmds(const struct machine *machine, struct buf *out);
 bool machine_render_memory_hotplug(const struct machine *machine, struct buf *out);
 
+bool machine_has_network_interface(const struct machine *machine, const char *id);
+
 /** machine_has_boot_source() / machine_has_mmds_interface() - for InstanceStart and MMDS rules */
 bool machine_has_boot_source(const struct machine *machine);
 bool machine_has_mmds_interface(const struct machine *machine);

@@ -75,7 +75,10 @@ struct engine_machine {
 	struct engine_file kernel;
 	struct engine_file initrd;			/* fd -1: none */
 	const struct engine_file *drives;		/* as description->drives; fd -1 for vhost-user */
-	/* As description->network_interfaces; the engine takes them over and leaves NULL. */
+	/*
+	 * As description->network_interfaces; the engine takes them over and leaves NULL. NULL from
+	 * the start where the monitor makes none.
+	 */
 	struct net_backend **interfaces;
 	struct engine_file vsock;			/* listening; fd -1: none */
 	struct mmds *mmds;				/* configured; outlives the engine */
@@ -116,7 +119,10 @@ struct engine_ops {
 	 */
 	int (*update_drive)(struct engine *engine, const struct squib_drive_update *update,
 			    int file_fd, struct fault *fault);
-	/* Other limits for a network interface, which is there. NULL when the engine has none. */
+	/*
+	 * Other limits for a network interface, which is there. NULL when the engine has none. Faults
+	 * behind "Network config error: Unable to update the net device: ".
+	 */
 	int (*update_network_interface)(struct engine *engine,
 					const struct squib_network_interface_update *update,
 					struct fault *fault);

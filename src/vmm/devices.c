@@ -7,11 +7,11 @@
 #include "vmm/vmm_internal.h"
 
 #include <errno.h>
-#include <net/if.h>
 #include <stdint.h>
-#include <string.h>
 
+#include "api/controller_internal.h"
 #include "base/fd.h"
+#include "net/tap.h"
 
 #define NOT_FOUND "Failed perform action on device: Device not found"
 #define VERIFY " Please verify the request arguments."
@@ -30,10 +30,40 @@ static enum device_kind kind_of(enum squib_action_type type)
 	}
 }
 
+/* A PUT that never came here may have taken an interface away: its tap is free for others. */
+static void close_lost_taps(struct vmm *vmm)
+{
+	const char *id;
+	size_t index = 0;
+
+	while ((id = host_tap_owner(vmm->host, index)) != NULL)
+		if (controller_has_network_interface(vmm->params.controller, id))
+			index++;
+		else
+			host_remove_network_interface(vmm->host, id);
+}
+
+static int prepare_network_interface(struct vmm *vmm,
+				     const struct squib_network_interface *interface,
+				     struct fault *fault)
+{
+	int r;
+
+	if (vmm->params.network == VMM_NETWORK_TAP) {
+		close_lost_taps(vmm);
+		r = host_set_network_interface(vmm->host, interface, fault);
+	} else {
+		r = tap_check_name(interface->host_dev_name, fault);
+		if (r < 0)
+			fault_prefix(fault, "Network config error: Could not create the network "
+				     "device: ");
+	}
+	return r < 0 ? 1 : 0;
+}
+
 /* What has to be opened or looked at on the host. Positive: the device before is gone as well. */
 static int prepare_device(struct vmm *vmm, struct squib_action *action, struct fault *fault)
 {
-	const struct squib_network_interface *interface;
 	struct fault reason = FAULT_INIT;
 	int r = 0;
 
@@ -41,13 +71,8 @@ static int prepare_device(struct vmm *vmm, struct squib_action *action, struct f
 	case SQUIB_PUT_DRIVE:
 		return host_set_drive(vmm->host, squib_action_drive(action), fault);
 	case SQUIB_PUT_NETWORK_INTERFACE:
-		interface = squib_action_network_interface(action);
-		if (strlen(interface->host_dev_name) >= IF_NAMESIZE) {
-			fault_set(fault, -EINVAL, "Network config error: Could not create the "
-				  "network device: Open tap device failed: Invalid interface name");
-			return 1;
-		}
-		return 0;
+		return prepare_network_interface(vmm, squib_action_network_interface(action),
+						 fault);
 	default:
 		if (vmm->engine != NULL)	/* before the start, files are opened at the start */
 			r = host_check_pmem_file(squib_action_pmem(action), &reason);
@@ -103,6 +128,8 @@ static int unplug_device(struct vmm *vmm, const struct squib_action *action, str
 		return fault_set(fault, -EINVAL, "Cannot unplug root device");
 	if (device->kind == DEVICE_DRIVE)
 		host_remove_drive(vmm->host, device->id);
+	else if (device->kind == DEVICE_NETWORK_INTERFACE)
+		host_remove_network_interface(vmm->host, device->id);
 	attached_remove(&vmm->devices, device);
 	return 0;
 }
@@ -152,16 +179,24 @@ void vmm_patch_drive(struct vmm *vmm, struct squib_action *action)
 	vmm_answer(action, r, &whole);
 }
 
+static int patch_network_interface(struct vmm *vmm,
+				   const struct squib_network_interface_update *update,
+				   struct fault *fault)
+{
+	if (attached_find(&vmm->devices, DEVICE_NETWORK_INTERFACE, update->iface_id) == NULL)
+		return fault_set(fault, -ENODEV, NOT_FOUND);
+	if (vmm->ops->update_network_interface == NULL)
+		return 0;
+	return vmm->ops->update_network_interface(vmm->engine, update, fault);
+}
+
 void vmm_patch_network_interface(struct vmm *vmm, struct squib_action *action)
 {
 	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
-	const struct squib_network_interface_update *update =
-		squib_action_network_interface_update(action);
-	int r = 0;
+	int r = patch_network_interface(vmm, squib_action_network_interface_update(action), &fault);
 
-	if (attached_find(&vmm->devices, DEVICE_NETWORK_INTERFACE, update->iface_id) == NULL)
-		r = fault_set(&fault, -ENODEV, "Network config error: Unable to update the net "
-			      "device: " NOT_FOUND);
+	if (r < 0)
+		fault_prefix(&fault, "Network config error: Unable to update the net device: ");
 	vmm_answer(action, r, &fault);
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "config/machine.h"
+#include "net/tap.h"
 
 struct host_file {
 	int fd;
@@ -23,10 +24,17 @@ struct host_drive {
 	struct host_file file;		/* fd -1: a vhost-user drive */
 };
 
+struct host_tap {
+	struct host_tap *next;
+	char *iface_id;
+	int fd;
+};
+
 struct host {
 	struct host_file kernel;
 	struct host_file initrd;
 	struct host_drive *drives;
+	struct host_tap *taps;
 	struct host_file vsock;		/* listening; the path is to be removed with a new one */
 };
 
@@ -55,6 +63,13 @@ static void host_drive_free(struct host_drive *drive)
 	free(drive);
 }
 
+static void host_tap_free(struct host_tap *tap)
+{
+	fd_close(tap->fd);
+	free(tap->iface_id);
+	free(tap);
+}
+
 int host_new(struct host **ret_host)
 {
 	struct host *host = calloc(1, sizeof(*host));
@@ -75,6 +90,12 @@ void host_release(struct host *host)
 
 		host->drives = drive->next;
 		host_drive_free(drive);
+	}
+	while (host->taps != NULL) {
+		struct host_tap *tap = host->taps;
+
+		host->taps = tap->next;
+		host_tap_free(tap);
 	}
 }
 
@@ -225,6 +246,71 @@ void host_remove_drive(struct host *host, const char *drive_id)
 		host_drive_free(drive);
 		return;
 	}
+}
+
+/* Takes @fd over, also when it fails. */
+static int add_tap(struct host *host, const char *iface_id, int fd)
+{
+	struct host_tap *tap = calloc(1, sizeof(*tap));
+
+	if (tap == NULL) {
+		fd_close(fd);
+		return -ENOMEM;
+	}
+	tap->fd = fd;
+	tap->iface_id = strdup(iface_id);
+	if (tap->iface_id == NULL) {
+		host_tap_free(tap);
+		return -ENOMEM;
+	}
+	tap->next = host->taps;
+	host->taps = tap;
+	return 0;
+}
+
+int host_set_network_interface(struct host *host, const struct squib_network_interface *interface,
+			       struct fault *fault)
+{
+	int fd, r;
+
+	host_remove_network_interface(host, interface->iface_id);
+	fd = tap_open(interface->host_dev_name, fault);
+	if (fd < 0) {
+		fault_prefix(fault, "Network config error: Could not create the network device: ");
+		return fd;
+	}
+	r = add_tap(host, interface->iface_id, fd);
+	return r < 0 ? fault_set(fault, r, "Network config error: Out of memory") : 0;
+}
+
+void host_remove_network_interface(struct host *host, const char *iface_id)
+{
+	for (struct host_tap **at = &host->taps; *at != NULL; at = &(*at)->next) {
+		struct host_tap *tap = *at;
+
+		if (strcmp(tap->iface_id, iface_id) != 0)
+			continue;
+		*at = tap->next;
+		host_tap_free(tap);
+		return;
+	}
+}
+
+int host_tap(const struct host *host, const char *iface_id)
+{
+	for (const struct host_tap *tap = host->taps; tap != NULL; tap = tap->next)
+		if (strcmp(tap->iface_id, iface_id) == 0)
+			return tap->fd;
+	return -1;
+}
+
+const char *host_tap_owner(const struct host *host, size_t index)
+{
+	const struct host_tap *tap = host->taps;
+
+	while (tap != NULL && index-- > 0)
+		tap = tap->next;
+	return tap != NULL ? tap->iface_id : NULL;
 }
 
 static int bind_vsock(const char *path)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the machine uses of the host: files that were opened when their resource was configured,
- * so that what was checked is what the guest gets. By id; replaced and forgotten as the
+ * What the machine uses of the host: files and taps that were opened when their resource was
+ * configured, so that what was checked is what the guest gets. By id; replaced and forgotten as the
  * configuration is. The monitor's thread only.
  */
 #ifndef SQUIB_VMM_HOST_H
@@ -18,14 +18,18 @@ int host_new(struct host **ret_host);
 void host_free(struct host *host);
 
 /**
- * host_set_boot_source() / host_set_drive() / host_set_vsock() - open what a config names
+ * host_set_boot_source() / host_set_drive() / host_set_network_interface() / host_set_vsock() - open
+ * what a config names
  *
  * On failure the one before stays, except for vsock, whose socket is removed before the new one is
- * bound. Faults are whole texts with the class prefix (contract 2.3, 2.7, 2.10).
+ * bound, and for network interfaces: a tap can be opened once, so the one before is closed first.
+ * Faults are whole texts with the class prefix (contract 2.3, 2.7, 2.8, 2.10).
  */
 int host_set_boot_source(struct host *host, const struct squib_boot_source *source,
 			 struct fault *fault);
 int host_set_drive(struct host *host, const struct squib_drive *drive, struct fault *fault);
+int host_set_network_interface(struct host *host, const struct squib_network_interface *interface,
+			       struct fault *fault);
 int host_set_vsock(struct host *host, const struct squib_vsock *vsock, struct fault *fault);
 
 /**
@@ -37,6 +41,8 @@ void host_release(struct host *host);
 
 /** host_remove_drive() - close the file of an unplugged drive; nothing if there is none */
 void host_remove_drive(struct host *host, const char *drive_id);
+/** host_remove_network_interface() - the same for a tap */
+void host_remove_network_interface(struct host *host, const char *iface_id);
 
 /**
  * host_open_drive_file() - open a drive's backing file
@@ -55,5 +61,10 @@ int host_check_pmem_file(const struct squib_pmem *pmem, struct fault *fault);
 struct engine_file host_kernel(const struct host *host);
 struct engine_file host_initrd(const struct host *host);	/* fd -1: none */
 struct engine_file host_drive(const struct host *host, const char *drive_id);
+
+/** host_tap() - the tap of a network interface, -1: none */
+int host_tap(const struct host *host, const char *iface_id);
+/** host_tap_owner() - the id of the @index-th interface that has a tap; NULL: no more */
+const char *host_tap_owner(const struct host *host, size_t index);
 
 #endif

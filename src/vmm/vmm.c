@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "net/tap.h"
+
 #define METRICS_PERIOD_NS (60 * UINT64_C(1000000000))
 #define CONSOLE_FLUSH_MS 1000
 
@@ -115,24 +117,66 @@ static int create_engine(struct vmm *vmm, struct engine **ret_engine, struct fau
 	return vmm->ops->create(&params, ret_engine, fault);
 }
 
+/* *@ret_backend stays NULL where there is none to make. */
+static int make_backend(struct vmm *vmm, const struct squib_network_interface *interface,
+			struct net_backend **ret_backend, struct fault *fault)
+{
+	char error[OS_ERROR_MAX];
+	int r = 0;
+
+	switch (vmm->params.network) {
+	case VMM_NETWORK_TAP:
+		r = tap_backend_new(host_tap(vmm->host, interface->iface_id), ret_backend);
+		break;
+	case VMM_NETWORK_USERSPACE:	/* not yet */
+	case VMM_NETWORK_NONE:
+		break;
+	}
+	if (r < 0)
+		fault_set(fault, r, "Internal error while starting microVM: network interface %s: %s",
+			  interface->iface_id, os_error(r, error));
+	return r;
+}
+
+/* The back ends that the engine did not take over are freed. */
+static int start_with_backends(struct vmm *vmm, struct engine *engine,
+			       struct engine_machine *build, struct fault *fault)
+{
+	const struct squib_machine *machine = build->description;
+	int r = 0;
+
+	for (size_t i = 0; i < machine->network_interface_count && r == 0; i++)
+		r = make_backend(vmm, machine->network_interfaces[i], &build->interfaces[i], fault);
+	if (r == 0)
+		r = vmm->ops->start(engine, build, fault);
+	for (size_t i = 0; i < machine->network_interface_count; i++)
+		net_backend_free(build->interfaces[i]);
+	return r;
+}
+
 static int start_engine(struct vmm *vmm, struct engine *engine,
 			const struct squib_machine *machine, struct fault *fault)
 {
 	struct engine_file *drives = calloc(machine->drive_count + 1, sizeof(*drives));
+	struct net_backend **interfaces = calloc(machine->network_interface_count + 1,
+						 sizeof(*interfaces));
 	struct engine_machine build = {
 		.description = machine,
 		.kernel = host_kernel(vmm->host),
 		.initrd = host_initrd(vmm->host),
 		.drives = drives,
+		.interfaces = interfaces,
 	};
-	int r;
+	int r = -ENOMEM;
 
-	if (drives == NULL)
-		return fault_set(fault, -ENOMEM, "Internal error while starting microVM: Out of "
-				 "memory");
-	for (size_t i = 0; i < machine->drive_count; i++)
-		drives[i] = host_drive(vmm->host, machine->drives[i]->drive_id);
-	r = vmm->ops->start(engine, &build, fault);
+	if (drives != NULL && interfaces != NULL) {
+		for (size_t i = 0; i < machine->drive_count; i++)
+			drives[i] = host_drive(vmm->host, machine->drives[i]->drive_id);
+		r = start_with_backends(vmm, engine, &build, fault);
+	} else {
+		fault_set(fault, r, "Internal error while starting microVM: Out of memory");
+	}
+	free(interfaces);
 	free(drives);
 	return r;
 }

@@ -25,6 +25,13 @@ struct engine_chooser {
 	const struct engine_ops *(*choose)(struct engine_chooser *chooser, struct fault *fault);
 };
 
+/* How the guest's network interfaces reach the host. */
+enum vmm_network {
+	VMM_NETWORK_TAP,	/* a tap each, opened by PUT */
+	VMM_NETWORK_USERSPACE,	/* a process each that plays the network */
+	VMM_NETWORK_NONE,	/* not at all: the engine runs no guests */
+};
+
 struct vmm_params {
 	struct squib_controller *controller;
 	struct engine_chooser *engine_chooser;
@@ -34,6 +41,7 @@ struct vmm_params {
 	enum squib_arch arch;
 	const char *instance_id;
 	bool boot_timer;
+	enum vmm_network network;
 	bool pci;			/* asked for; an engine may have none */
 	int console_in, console_out;	/* the guest's serial port; not closed */
 	int ending_fd;			/* polls readable when a signal ends the program; -1: none */

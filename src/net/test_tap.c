@@ -99,18 +99,17 @@ static void names_of_16_bytes_are_too_long(void **state)
 	assert_int_equal(tap_check_name("", &fault), 0);
 	assert_int_equal(tap_check_name("a123456789abcdef", &fault), -EINVAL);
 	assert_string_equal(fault_text(&fault), "Open tap device failed: Invalid interface name");
-	need_taps();
-	assert_int_equal(tap_open("a123456789abcdef", &fault), -EINVAL);
-	assert_string_equal(fault_text(&fault), "Open tap device failed: Invalid interface name");
 }
 
 static void a_tap_is_opened_once(void **state)
 {
-	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+	struct fault fault = FAULT_INIT;
 	int fd;
 
 	(void)state;
 	need_taps();
+	assert_int_equal(tap_open("a123456789abcdef", &fault), -EINVAL);
+	assert_string_equal(fault_text(&fault), "Open tap device failed: Invalid interface name");
 	fd = tap_open("a123456789abcde", &fault);
 	assert_true(fd >= 0);
 	assert_int_equal(tap_open("a123456789abcde", &fault), -EBUSY);
@@ -122,6 +121,7 @@ static void a_tap_is_opened_once(void **state)
 	fd = tap_open("a123456789abcde", &fault);
 	assert_true(fd >= 0);
 	fd_close(fd);
+	fault_done(&fault);
 }
 
 static void frames_go_through(void **state)

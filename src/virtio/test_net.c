@@ -18,7 +18,8 @@
 #include <cmocka.h>
 
 #include "base/fd.h"
-#include "net/backend.h"
+#include "net/tap.h"
+#include "net/test_link.h"
 #include "virtio/net.h"
 #include "virtio/test_driver.h"
 #include "virtio/test_mmds_stack.h"
@@ -240,6 +241,7 @@ struct setup {
 	struct squib_network_interface config;
 	uint64_t without;	/* features the driver does not take */
 	uint64_t backend_without;
+	struct net_backend *backend;	/* NULL: a wire */
 	uint16_t size;		/* of the rings; 0: 64 */
 	bool mmds;
 	bool no_rx, no_tx;	/* the driver does not enable that queue */
@@ -253,10 +255,11 @@ static void open_interface(struct interface *interface, const struct setup *setu
 	*interface = (struct interface){ .rx_place = RX_DATA };
 	config.iface_id = "eth0";
 	driver_init(&interface->driver);
-	interface->wire = wire_new(OFFLOADS & ~setup->backend_without);
+	if (setup->backend == NULL)
+		interface->wire = wire_new(OFFLOADS & ~setup->backend_without);
 	if (setup->mmds)
 		assert_int_equal(mmds_stack_new(NULL, &interface->mmds), 0);
-	params.backend = &interface->wire->backend;
+	params.backend = setup->backend != NULL ? setup->backend : &interface->wire->backend;
 	params.mmds = interface->mmds;
 	params.loop = interface->driver.loop;
 	params.metrics = interface->driver.metrics;
@@ -745,6 +748,57 @@ static void a_frame_that_never_fits_is_lost(void **state)
 	assert_int_equal(ring_take_len(&interface.rx), -1);
 	assert_int_equal(count_of(&interface.counters->rx_fails), 1);
 	close_interface(&interface);
+	start_interface(&interface, &(struct setup){ .size = 256 });
+	bring_buffers(&interface, 256, 100);
+	wire_put(interface.wire, 25601, 1);
+	wire_put(interface.wire, 25600, 2);
+	driver_run(&interface.driver);
+	expect_merged(&interface, RX_DATA, 100, 25600, 2);
+	assert_int_equal(count_of(&interface.counters->rx_fails), 1);
+	close_interface(&interface);
+}
+
+/* A buffer of @count segments of 20 bytes, by a table at @table. */
+static void add_indirect(struct ring *ring, gpa_t table, uint32_t count)
+{
+	uint8_t *ram = ring->driver->ram;
+	struct virtq_desc *desc = (struct virtq_desc *)(ram + ring->base) + ring->next_desc;
+	uint16_t *avail = (uint16_t *)(ram + ring->base + 0x2000);
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct virtq_desc segment = { .addr = htole64(RX_DATA + 20 * i), .len = htole32(20),
+					      .flags = VIRTQ_DESC_F_WRITE, .next = (uint16_t)(i + 1) };
+
+		if (i + 1 < count)
+			segment.flags |= VIRTQ_DESC_F_NEXT;
+		segment.flags = htole16(segment.flags);
+		memcpy(ram + table + 16 * i, &segment, sizeof(segment));
+	}
+	*desc = (struct virtq_desc){ .addr = htole64(table), .len = htole32(16 * count),
+				     .flags = htole16(VIRTQ_DESC_F_INDIRECT) };
+	avail[2 + ring->next_avail++ % ring->size] = htole16(ring->next_desc++);
+	__atomic_store_n(&avail[1], htole16(ring->next_avail), __ATOMIC_SEQ_CST);
+}
+
+static void a_frame_in_too_many_segments_is_lost(void **state)
+{
+	struct interface interface;
+
+	(void)state;
+	start_interface(&interface, &(struct setup){ .size = 256 });
+	for (unsigned int i = 0; i < 4; i++)
+		add_indirect(&interface.rx, RX_DATA + 0x10000, 250);
+	wire_put(interface.wire, 15000, 1);	/* 750 */
+	wire_put(interface.wire, 10000, 2);	/* 500 */
+	wire_put(interface.wire, 100, 3);
+	ring_kick(&interface.rx);
+	driver_run(&interface.driver);
+	assert_int_equal(ring_take_len(&interface.rx), 5000);
+	assert_int_equal(ring_take_len(&interface.rx), 5000);
+	assert_int_equal(ring_take_len(&interface.rx), 100);
+	assert_int_equal(ring_take_len(&interface.rx), -1);
+	assert_int_equal(count_of(&interface.counters->rx_fails), 1);
+	close_interface(&interface);
 }
 
 static void a_buffer_of_no_use_is_given_back(void **state)
@@ -1044,6 +1098,112 @@ static void a_reset_ends_its_connections(void **state)
 	close_interface(&interface);
 }
 
+/* --- a tap */
+
+static const char *no_taps;	/* why, or NULL; set once, by main() */
+
+struct tapped {
+	struct interface interface;
+	int packets;		/* the host's side */
+};
+
+static void start_tapped(struct tapped *tapped, uint64_t without)
+{
+	struct setup setup = { .without = without };
+	int fd;
+
+	if (no_taps != NULL) {
+		print_message("skipped: %s\n", no_taps);
+		skip();
+	}
+	fd = tap_open("sq0", NULL);
+	assert_true(fd >= 0);
+	assert_int_equal(tap_backend_new(fd, &setup.backend), 0);
+	fd_close(fd);
+	link_set("sq0", true);
+	tapped->packets = link_socket("sq0");
+	start_interface(&tapped->interface, &setup);
+}
+
+static void stop_tapped(struct tapped *tapped)
+{
+	close_interface(&tapped->interface);
+	fd_close(tapped->packets);
+}
+
+/* To everybody, of the type that the socket takes, and after that of @fill. */
+static void make_frame(uint8_t *frame, size_t len, int fill)
+{
+	memset(frame, fill, len);
+	memset(frame, 0xff, 6);
+	memcpy(frame + 6, mac, 6);
+	frame[12] = TEST_ETHERTYPE >> 8;
+	frame[13] = TEST_ETHERTYPE & 0xff;
+}
+
+static void frames_go_through_a_tap(void **state)
+{
+	static const uint64_t without[] = { 0, BIT(VIRTIO_NET_F_MRG_RXBUF), OFFLOADS };
+	uint8_t sent[1514], got[2000];
+	struct tapped tapped;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(without); i++) {
+		struct driver *driver = &tapped.interface.driver;
+
+		start_tapped(&tapped, without[i]);
+		bring_buffers(&tapped.interface, 8, 1526);
+		for (int j = 0; j < 4; j++) {
+			make_frame(sent, sizeof(sent), j);
+			assert_int_equal(write(tapped.packets, sent, sizeof(sent)), sizeof(sent));
+		}
+		driver_run(driver);
+		for (uint32_t j = 0; j < 4; j++) {
+			make_frame(sent, sizeof(sent), (int)j);
+			assert_int_equal(ring_take_len(&tapped.interface.rx), 1526);
+			assert_memory_equal(driver->ram + RX_DATA + 1526 * j + NET_HEADER_BYTES,
+					    sent, sizeof(sent));
+		}
+		make_frame(sent_frame(&tapped.interface) + NET_HEADER_BYTES, 1514, 0x77);
+		send_frame(&tapped.interface, NET_HEADER_BYTES + 1514, 700);
+		make_frame(sent, sizeof(sent), 0x77);
+		assert_int_equal(recv(tapped.packets, got, sizeof(got), 0), sizeof(sent));
+		assert_memory_equal(got, sent, sizeof(sent));
+		assert_int_equal(count_of(&tapped.interface.counters->tx_count), 1);
+		stop_tapped(&tapped);
+	}
+}
+
+static void a_tap_may_go_down_and_away(void **state)
+{
+	uint8_t frame[100];
+	struct tapped tapped;
+
+	(void)state;
+	start_tapped(&tapped, 0);
+	bring_buffers(&tapped.interface, 8, 1526);
+	make_frame(frame, sizeof(frame), 1);
+	make_frame(sent_frame(&tapped.interface) + NET_HEADER_BYTES, 100, 1);
+	link_set("sq0", false);
+	send_frame(&tapped.interface, 112, 112);
+	assert_int_equal(count_of(&tapped.interface.counters->tap_write_fails), 1);
+	link_set("sq0", true);
+	send_frame(&tapped.interface, 112, 112);
+	assert_int_equal(count_of(&tapped.interface.counters->tx_count), 1);
+	fd_close(tapped.packets);	/* it still tells of the link that was down */
+	tapped.packets = link_socket("sq0");
+	assert_int_equal(write(tapped.packets, frame, sizeof(frame)), sizeof(frame));
+	link_delete("sq0");
+	driver_run(&tapped.interface.driver);	/* would not end if it were still watched */
+	assert_int_equal(count_of(&tapped.interface.counters->tap_read_fails), 1);
+	send_frame(&tapped.interface, 112, 112);
+	assert_int_equal(count_of(&tapped.interface.counters->tap_write_fails), 2);
+	driver_reset(&tapped.interface.driver);
+	start_driver(&tapped.interface, &plain);
+	bring_buffers(&tapped.interface, 8, 1526);
+	stop_tapped(&tapped);
+}
+
 /* --- threads */
 
 #define TURNS 200u
@@ -1117,6 +1277,7 @@ int main(void)
 		cmocka_unit_test(without_buffers_nothing_is_received_or_watched),
 		cmocka_unit_test(a_frame_for_which_there_is_too_little_waits),
 		cmocka_unit_test(a_frame_that_never_fits_is_lost),
+		cmocka_unit_test(a_frame_in_too_many_segments_is_lost),
 		cmocka_unit_test(a_buffer_of_no_use_is_given_back),
 		cmocka_unit_test(received_frames_keep_to_the_limits),
 		cmocka_unit_test(the_limit_runs_out),
@@ -1131,8 +1292,11 @@ int main(void)
 		cmocka_unit_test(its_frames_come_before_others),
 		cmocka_unit_test(its_frames_come_when_they_are_due),
 		cmocka_unit_test(a_reset_ends_its_connections),
+		cmocka_unit_test(frames_go_through_a_tap),
+		cmocka_unit_test(a_tap_may_go_down_and_away),
 		cmocka_unit_test(a_guest_may_do_anything_at_any_time),
 	};
 
+	no_taps = link_namespace();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,12 +128,15 @@ static bool take_used(struct guest *guest, struct guest_ring *ring, uint32_t *re
 	const uint16_t *used = (const uint16_t *)(guest->driver.ram + ring->gpa + USED_OFFSET);
 	const struct virtq_used_elem *elem = (const struct virtq_used_elem *)(used + 2) +
 					     ring->next_used % ring->size;
+	uint16_t *used_event = (uint16_t *)(guest->driver.ram + ring->gpa + AVAIL_OFFSET) + 2 +
+			       ring->size;
 
 	if (le16toh(__atomic_load_n(&used[1], __ATOMIC_SEQ_CST)) == ring->next_used)
 		return false;
 	*ret_head = le32toh(elem->id);
 	*ret_len = le32toh(elem->len);
 	ring->next_used++;
+	__atomic_store_n(used_event, htole16(ring->next_used), __ATOMIC_SEQ_CST);
 	return true;
 }
 

@@ -22,6 +22,7 @@ packages() {
 	build		zlib1g-dev				gzip compressed kernels
 	build		libzstd-dev				zstd compressed kernels
 	build		nettle-dev				AES-GCM for the tokens of the metadata service
+	build		liburing-dev				asynchronous block devices
 	build		musl-tools				C library of the program
 	build		scdoc					manual pages
 

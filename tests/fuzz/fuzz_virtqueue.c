@@ -97,7 +97,7 @@ static void machine_init(struct machine *machine, unsigned int choice)
 	struct squib_drive drive = { .drive_id = "d", .is_read_only = choice & 1,
 				     .cache_type = choice & 2 ? SQUIB_CACHE_WRITEBACK :
 								SQUIB_CACHE_UNSAFE,
-				     .rate_limiter = limiter };
+				     .io_engine = SQUIB_IO_ENGINE_SYNC, .rate_limiter = limiter };
 	struct squib_entropy entropy = { limiter };
 	struct virtio_device *rng;
 

@@ -11,9 +11,5 @@ int kvm_check(const struct squib_machine *machine, struct fault *fault)
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < machine->drive_count; i++)
-		if (machine->drives[i]->io_engine == SQUIB_IO_ENGINE_ASYNC)
-			return engine_refuse(fault, engine_kvm.name, "io_engine Async", "drive",
-					     machine->drives[i]->drive_id);
 	return count > ARCH_DEVICES_MAX ? engine_refuse_count(fault) : 0;
 }

@@ -1106,11 +1106,6 @@ static void starts_that_are_refused_leave_nothing(void **state)
 	rig->description.entropy = &entropy;
 	refused(rig, "Could not allocate GSI");
 	rig->description.entropy = NULL;
-	rig->description.drive_count = 20;
-	rig->drives[0].io_engine = SQUIB_IO_ENGINE_ASYNC;
-	refused(rig, "Async");
-	rig->drives[0].io_engine = SQUIB_IO_ENGINE_SYNC;
-	rig->description.drive_count = 19;
 
 	rig->kernel_fd = memfd_create("no kernel", MFD_CLOEXEC);
 	refused(rig, "Cannot load kernel due to invalid memory configuration");

@@ -32,8 +32,8 @@ apt() {
 	tool=$1
 	shift
 	mkdir -p "$tmp/lists/partial" "$tmp/apt-cache/archives/partial"
-	"apt-$tool" -qq -o "APT::Architectures::=$(dpkg --print-architecture)" \
-		-o "APT::Architectures::=$debian_arch" -o APT::Sandbox::User=root \
+	"apt-$tool" -qq -o "APT::Architecture=$debian_arch" -o "APT::Architectures=$debian_arch" \
+		-o APT::Sandbox::User=root \
 		-o "Dir::State::Lists=$tmp/lists" -o Dir::State::status=/dev/null \
 		-o "Dir::Cache=$tmp/apt-cache" -o Acquire::Languages=none \
 		-o Acquire::Retries=3 "$@"
@@ -60,40 +60,57 @@ fetched() {
 # Debian's cloud kernel for $debian_arch, as one package in the current directory.
 download_kernel() {
 	# The meta package always depends on the newest kernel of its kind.
-	kernel=$(apt cache depends "linux-image-cloud-$debian_arch:$debian_arch" |
+	kernel=$(apt cache depends "linux-image-cloud-$debian_arch" |
 		awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { sub(/:.*/, "", $2); print $2; exit }')
 	[ -n "$kernel" ] || die "cannot find Debian's cloud kernel for $debian_arch in the package sources"
 	# Signed and unsigned kernels are the same; a mirror can have one before the other.
-	apt get download "$kernel:$debian_arch" || apt get download "$kernel-unsigned:$debian_arch"
+	apt get download "$kernel" || apt get download "$kernel-unsigned"
 }
 
-# inputs PACKAGES FILE... - what images are made from: the packages' names, which tell their
-# versions, and sums of FILEs and directories next to this file.
+# The packages $wanted and all they depend on, in the current directory.
+download_wanted() {
+	echo "$wanted" >.wanted
+	# shellcheck disable=SC2086 # a list
+	apt get install --download-only --yes --no-install-recommends $wanted &&
+		mv "$tmp"/apt-cache/archives/*.deb .
+}
+
+# What images are made from: the packages' names, which tell their versions, and sums of this
+# file, the script, and $sources, files and directories next to it.
 inputs() {
-	ls "$1"
-	shift
-	(cd "$here" && find "${0##*/}" debian.sh "$@" -type f -exec sha256sum {} + | sort -k 2)
+	ls "$packages"
+	# shellcheck disable=SC2086 # a list
+	(cd "$here" && find "${0##*/}" debian.sh $sources -type f -exec sha256sum {} + | sort -k 2)
 }
 
-# made_from INPUTS IMAGE... - all IMAGEs are in $out, and were made from INPUTS
-made_from() {
-	[ "$1" = "$(cat "$out/.made-from" 2>/dev/null)" ] || return 1
-	shift
-	for image; do
+up_to_date() {
+	[ -d "$packages" ] && [ "$(inputs)" = "$(cat "$out/.made-from" 2>/dev/null)" ] || return 1
+	for image in $images; do
 		[ -e "$out/$image" ] || return 1
 	done
 }
 
-# install_images INPUTS IMAGE... - puts IMAGEs from $new, a directory in $out, under their
-# names. Until all are there, none counts as made from anything.
+# begin_images WHAT - ends the script when all $images are in $out and were made from what there
+# is now. Else sees to $packages, with the script's function download, and sets $new, a directory
+# in $out to make $images in.
+begin_images() {
+	! up_to_date || exit 0
+	[ "$wanted" = "$(cat "$packages/.wanted" 2>/dev/null)" ] || rm -rf "$packages"
+	fetched "$packages" download
+	rm -rf "$out"/.new.*
+	new=$out/.new.$$
+	mkdir "$new"
+	trap 'rm -rf "$tmp" "$new"' EXIT
+	echo "$1: making images in $out"
+}
+
+# Puts $images under their names. Until all are there, none counts as made from anything.
 install_images() {
-	made=$1
-	shift
 	rm -f "$out/.made-from"
-	for image; do
+	for image in $images; do
 		mv -f "$new/$image" "$out/$image"
 	done
-	printf '%s\n' "$made" >"$new/made-from"
+	inputs >"$new/made-from"
 	mv "$new/made-from" "$out/.made-from"
 	rm -rf "$new"
 }

@@ -8,7 +8,7 @@
 # OUTDIR/kernel		Debian's cloud kernel as packaged: bzImage on x86_64, Image on aarch64
 # OUTDIR/vmlinux	x86_64 only: the ELF kernel out of the bzImage
 # OUTDIR/initrd		initramfs: busybox, virtio drivers; goes over to root= or stays
-# OUTDIR/rootfs.ext4	64 MiB root file system with busybox
+# OUTDIR/rootfs.ext4	64 MiB root file system with busybox, curl, iperf3 and socat
 # OUTDIR/rootfs.gpt	a disk with a GPT and that file system in its only partition
 # OUTDIR/partuuid	the unique id of that partition
 #
@@ -20,6 +20,8 @@
 
 set -eu
 
+programs='curl iperf3 socat'	# named as their packages are
+wanted="busybox-static $programs"
 root_mib=64
 # Constant, so that tests may name it; it only has to be unique within one guest.
 partuuid=7c1b0d5e-52f4-4b6a-9c39-6d1d5c0a7e21
@@ -44,24 +46,15 @@ mkdir -p "$2"
 out=$(cd "$2" && pwd)
 packages=$cache/packages-$arch
 
+sources='extract-vmlinux.sh initramfs-init root'
+
 begin "$arch"
 
 download() {
-	download_kernel && apt get download "busybox-static:$debian_arch"
+	download_kernel && download_wanted
 }
 
-sources='extract-vmlinux.sh initramfs-init root'
-# shellcheck disable=SC2086 # lists
-if [ -d "$packages" ] && made_from "$(inputs "$packages" $sources)" $images; then
-	exit 0
-fi
-fetched "$packages" download
-rm -rf "$out"/.new.*
-new=$out/.new.$$
-mkdir "$new"
-trap 'rm -rf "$tmp" "$new"' EXIT
-
-echo "guest $arch: making images in $out"
+begin_images "guest $arch"
 for package in "$packages"/*.deb; do
 	dpkg -x "$package" "$tmp/unpacked"
 done
@@ -76,7 +69,7 @@ root=$tmp/root
 mkdir "$root"
 (
 	cd "$root"
-	mkdir bin dev mnt newroot proc root run sbin sys tmp
+	mkdir bin dev lib mnt newroot proc root run sbin sys tmp
 	cp "$tmp"/unpacked/bin/busybox bin/busybox 2>/dev/null || # before and after the /usr merge
 		cp "$tmp"/unpacked/usr/bin/busybox bin/busybox
 	for name in sh mount umount sync; do
@@ -87,25 +80,45 @@ mkdir "$root"
 	done
 )
 cp -R "$here/root/." "$root"
-truncate -s "${root_mib}M" "$new/rootfs.ext4"
-mke2fs -q -F -t ext4 -L squib-root -m 0 -d "$root" "$new/rootfs.ext4"
 
 # The same with /init and the drivers makes the initramfs.
-cp "$here/initramfs-init" "$root/init"
-mkdir -p "$root/lib/modules"
+initramfs=$tmp/initramfs
+cp -R "$root" "$initramfs"
+cp "$here/initramfs-init" "$initramfs/init"
+mkdir "$initramfs/lib/modules"
 for module in $modules; do
 	file=$(find "$tmp/unpacked" -name "$module.ko*" -type f)
 	case $file in
-	*.ko) cp "$file" "$root/lib/modules" ;;
-	*.ko.xz) xz -dc "$file" >"$root/lib/modules/$module.ko" ;;
-	*.ko.zst) zstd -qdc "$file" >"$root/lib/modules/$module.ko" ;;
+	*.ko) cp "$file" "$initramfs/lib/modules" ;;
+	*.ko.xz) xz -dc "$file" >"$initramfs/lib/modules/$module.ko" ;;
+	*.ko.zst) zstd -qdc "$file" >"$initramfs/lib/modules/$module.ko" ;;
 	*)
 		grep -q "/$module\.ko$" "$tmp"/unpacked/lib/modules/*/modules.builtin ||
 			die "the kernel package has no module $module"
 		;;
 	esac
 done
-(cd "$root" && find . | sort | cpio -o -H newc --quiet -R 0:0) | gzip -9n >"$new/initrd"
+(cd "$initramfs" && find . | sort | cpio -o -H newc --quiet -R 0:0) | gzip -9n >"$new/initrd"
+
+# add_libraries FILE - what FILE, a program or library, is linked with, and what that is, to /lib
+add_libraries() {
+	for library in $(readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
+		[ ! -e "$root/lib/$library" ] || continue
+		file=$(find "$tmp/unpacked" -name "$library" | head -n 1)
+		[ -n "$file" ] || die "no package has $library"
+		cp "$file" "$root/lib"
+		(add_libraries "$file")	# with variables of its own
+	done
+}
+
+# The initramfs does without these, which are too large for every guest's memory.
+for program in $programs; do
+	cp "$tmp/unpacked/usr/bin/$program" "$root/bin"
+	add_libraries "$root/bin/$program"
+done
+ln -s lib "$root/lib64"	# where x86_64 looks for its dynamic linker
+truncate -s "${root_mib}M" "$new/rootfs.ext4"
+mke2fs -q -F -t ext4 -L squib-root -m 0 -d "$root" "$new/rootfs.ext4"
 
 # 1 MiB before the partition and 1 MiB behind it for the second copy of the table.
 truncate -s "$((root_mib + 2))M" "$new/rootfs.gpt"
@@ -114,5 +127,4 @@ printf 'label: gpt\nstart=1MiB, size=%sMiB, type=linux, uuid=%s\n' "$root_mib" "
 dd if="$new/rootfs.ext4" of="$new/rootfs.gpt" bs=1M seek=1 conv=notrunc,sparse status=none
 echo "$partuuid" >"$new/partuuid"
 
-# shellcheck disable=SC2086
-install_images "$(inputs "$packages" $sources)" $images
+install_images

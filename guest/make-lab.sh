@@ -21,7 +21,7 @@ debian_arch=amd64
 images='kernel initrd root.img'
 wanted='base-files base-passwd bash coreutils dash diffutils findutils grep gzip hostname libc-bin
 	mawk mount procps sed tar util-linux xz-utils zstd
-	busybox-static curl e2fsprogs iproute2 python3 python3-pytest strace
+	busybox-static curl e2fsprogs iperf3 iproute2 passt python3 python3-pytest socat strace
 	libasan8 libcmocka0 libubsan1 zlib1g
 	qemu-system-x86'
 # Up to the root drive; the rest is loaded from there.
@@ -32,27 +32,16 @@ modules='virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_p
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 packages=$cache/packages-lab
+sources=lab
 
 begin lab
 
 download() {
-	cp "$cache"/packages-x86_64/linux-image-*.deb . 2>/dev/null || download_kernel
-	# shellcheck disable=SC2086 # a list
-	apt get install --download-only --yes --no-install-recommends $wanted &&
-		mv "$tmp"/apt-cache/archives/*.deb .
+	{ cp "$cache"/packages-x86_64/linux-image-*.deb . 2>/dev/null || download_kernel; } &&
+		download_wanted
 }
 
-# shellcheck disable=SC2086
-if [ -d "$packages" ] && made_from "$(inputs "$packages" lab)" $images; then
-	exit 0
-fi
-fetched "$packages" download
-rm -rf "$out"/.new.*
-new=$out/.new.$$
-mkdir "$new"
-trap 'rm -rf "$tmp" "$new"' EXIT
-
-echo "lab: making images in $out"
+begin_images lab
 root=$tmp/root
 mkdir "$root"
 # As in every Debian 12 (packages still bring files for both names).
@@ -94,5 +83,4 @@ for module in $modules; do
 done
 (cd "$initrd" && find . | sort | cpio -o -H newc --quiet -R 0:0) | gzip -n >"$new/initrd"
 
-# shellcheck disable=SC2086
-install_images "$(inputs "$packages" lab)" $images
+install_images

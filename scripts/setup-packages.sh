@@ -29,6 +29,7 @@ packages() {
 	guest		qemu-system-x86				CPU, RAM and interrupts of x86_64 guests without KVM
 	guest		qemu-system-arm				the same for aarch64 guests
 	guest		busybox-static				user space of the x86_64 (native) guest
+	guest		binutils				readelf finds the libraries of the guest's programs
 	guest		cpio					packs the initramfs
 	guest		e2fsprogs				mke2fs -d makes root file systems without mounting
 	guest		fdisk					sfdisk makes the disk with a GPT

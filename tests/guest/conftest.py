@@ -41,6 +41,21 @@ def squib():
 
 
 @pytest.fixture
+def network():
+    """A network namespace of the test's own, where it may have taps."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for a network namespace with taps")
+    if not os.path.exists("/dev/net/tun"):
+        pytest.skip("needs /dev/net/tun")
+    try:
+        made = squibvm.Network()
+    except PermissionError as error:
+        pytest.skip(f"needs a network namespace: {error}")
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def disk(tmp_path):
     """Makes a private copy of a guest image, holes and all, that a guest may write to."""
 

@@ -7,6 +7,9 @@ a check that nothing of it is left when it is gone. Waiting is always for someth
 happen; the deadlines only keep a broken run from hanging, so they are generous.
 """
 
+import contextlib
+import ctypes
+import hashlib
 import http.client
 import json
 import os
@@ -37,6 +40,16 @@ def cpu_counts(*counts):
     reason = f"guests have up to {CPUS_MAX} CPUs in the lab, where QEMU loses interrupts of more; see make lab"
     skip = pytest.mark.skip(reason=reason)
     return [pytest.param(n, marks=[skip] if n > CPUS_MAX else []) for n in counts]
+
+# In the lab everything is slower, and a second of its clock is as many instructions as a second has
+# nanoseconds: sizes are smaller there, and what has to take several seconds is left to hosts.
+LAB = os.environ.get("SQUIB_IN_LAB") == "1"
+too_long_for_lab = pytest.mark.skipif(LAB, reason="takes minutes in the lab, for little that is not tested anyway")
+
+
+def size_in_lab(size, in_lab):
+    return in_lab if LAB else size
+
 
 # How long anything may take before a test gives up; longer where everything is emulated twice.
 DEADLINE_S = float(os.environ.get("SQUIB_DEADLINE_S", "90"))
@@ -217,15 +230,137 @@ def start_time(pid):
     return None if fields[0] == "Z" else fields[19]
 
 
+NOBODY = 65534
+CLONE_NEWNET = 0x40000000
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def checked(result):
+    """The result of a C function; raises what it set errno to."""
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+class Network:
+    """A network namespace, with the hosts' ends of guests' interfaces in it.
+
+    It has no name: it is gone, with all that is in it, as soon as nobody uses it, and that is so when
+    this process is killed too. Sockets made and processes started between entered() are in it.
+    """
+
+    def __init__(self):
+        here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        checked(libc.unshare(CLONE_NEWNET))
+        self._fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        checked(libc.setns(here, CLONE_NEWNET))
+        os.close(here)
+        self.ip("link set lo up")
+
+    @contextlib.contextmanager
+    def entered(self):
+        """This thread is in the namespace meanwhile."""
+        here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        checked(libc.setns(self._fd, CLONE_NEWNET))
+        try:
+            yield
+        finally:
+            checked(libc.setns(here, CLONE_NEWNET))
+            os.close(here)
+
+    def ip(self, command):
+        """Runs ip(8) in it; returns its output."""
+        with self.entered():
+            done = subprocess.run(["ip", *command.split()], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, f"ip {command}: {done.stderr}"
+        return done.stdout
+
+    def add_tap(self, name, address=None, more=""):
+        """Makes the tap `name`, up, with the `address` 192.0.2.1/24, say."""
+        self.ip(f"tuntap add dev {name} mode tap {more}")
+        if address:
+            self.ip(f"address add {address} dev {name}")
+        self.ip(f"link set {name} up")
+
+    def listen(self, address="0.0.0.0", port=0):
+        """A socket that listens in it."""
+        with self.entered():
+            server = socket.create_server((address, port))
+        server.settimeout(DEADLINE_S)
+        return server
+
+    def connect(self, address, port):
+        """A connection from it, as soon as there is a listener."""
+        connected = []
+
+        def try_to():
+            try:
+                connected.append(socket.create_connection((address, port), DEADLINE_S))
+            except ConnectionRefusedError:
+                pass
+            return connected
+
+        with self.entered():
+            wait_until(try_to, f"somebody listens at {address}:{port}")
+        return connected[0]
+
+    def popen(self, argv, **more):
+        with self.entered():
+            return subprocess.Popen(argv, **more)
+
+    def close(self):
+        os.close(self._fd)
+
+
+def exchange(sock, data, chunk=65536):
+    """Sends data, in writes of `chunk` bytes, to somebody who sends it back; checks what comes back."""
+
+    def send():
+        for start in range(0, len(data), chunk):
+            sock.sendall(data[start : start + chunk])
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    assert receive(sock, len(data)) == data
+    sender.join(DEADLINE_S)
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def receive(sock, count):
+    """`count` bytes, or less if the other end closes before."""
+    data = bytearray()
+    while len(data) < count:
+        piece = sock.recv(min(1 << 20, count - len(data)))
+        if not piece:
+            break
+        data += piece
+    return bytes(data)
+
+
 class Squib:
     """One squib process, and the guest in it.
 
     `options` are further command line options. Without `api` squib gets `--no-api` and is
     configured by the `config` given, which with `api` is optional. `stdin` is a pipe to type
-    into unless it is given.
+    into unless it is given. squib runs in the `network`, as the user `uid` with a copy of the program
+    that this user can read, behind the words `under` (setpriv, say), with the environment `env`.
     """
 
-    def __init__(self, arch=ARCH, options=(), api=True, config=None, stdin=subprocess.PIPE):
+    def __init__(
+        self,
+        arch=ARCH,
+        options=(),
+        api=True,
+        config=None,
+        stdin=subprocess.PIPE,
+        network=None,
+        uid=None,
+        under=(),
+        env=None,
+    ):
         self.arch = arch
         self.id = f"guest-test-{uuid.uuid4()}"
         self.dir = tempfile.mkdtemp(prefix="squib-")  # short: socket paths end at 107 bytes
@@ -233,14 +368,20 @@ class Squib:
         self.log_path = self.path("log")
         self._run_count = 0
 
-        argv = [SQUIB, "--id", self.id, "--engine", ENGINE, "--arch", arch]
+        program = SQUIB
+        if uid is not None:
+            os.chown(self.dir, uid, uid)
+            program = self.copy(SQUIB)
+            under = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *under]
+        argv = [*under, program, "--id", self.id, "--engine", ENGINE, "--arch", arch]
         argv += ["--log-path", self.log_path, "--level", "Info"]
         argv += ["--api-sock", self.socket] if api else ["--no-api"]
         if config is not None:
             with open(self.path("config.json"), "w") as file:
                 json.dump(config, file)
             argv += ["--config-file", self.path("config.json")]
-        with open(self.path("stderr"), "wb") as stderr:
+        inside = network.entered() if network else contextlib.nullcontext()
+        with open(self.path("stderr"), "wb") as stderr, inside:
             self.process = subprocess.Popen(
                 [*argv, *options],
                 stdin=stdin,
@@ -248,6 +389,7 @@ class Squib:
                 stderr=stderr,
                 bufsize=0,
                 cwd=self.dir,
+                env=env,
             )
         self.console = Console(self.process.stdout)
         if api:
@@ -257,6 +399,13 @@ class Squib:
 
     def path(self, name):
         return os.path.join(self.dir, name)
+
+    def copy(self, path):
+        """Copies a file into squib's directory, for any user to read; returns the copy's path."""
+        copy = self.path(os.path.basename(path))
+        subprocess.run(["cp", "--sparse=always", path, copy], check=True)
+        os.chmod(copy, 0o755)
+        return copy
 
     def _answers(self):
         assert self.process.poll() is None, f"squib ended:\n{self.report()}"
@@ -309,6 +458,29 @@ class Squib:
             f"/drives/{drive_id}",
             {"drive_id": drive_id, "path_on_host": path, "is_root_device": root, **more},
         )
+
+    def add_programs(self):
+        """The root drive with curl, iperf3 and socat, which the initramfs has not, to be read only."""
+        self.add_drive(image(self.arch, "rootfs.ext4"), is_read_only=True)
+
+    def add_interface(self, iface_id, tap, **more):
+        self.put(f"/network-interfaces/{iface_id}", {"iface_id": iface_id, "host_dev_name": tap, **more})
+
+    def metrics(self):
+        """The counters since the last time; squib must have been given a metrics path."""
+        self.put("/actions", {"action_type": "FlushMetrics"})
+        with open(self.path("metrics")) as file:
+            return json.loads(file.readlines()[-1])
+
+    def cpu_seconds(self):
+        """What squib itself used, its vCPUs excepted."""
+        ticks = 0
+        for task in os.listdir(f"/proc/{self.process.pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{self.process.pid}/task/{task}/stat") as file:
+                name, _, rest = file.read().rpartition(")")
+                if "vcpu" not in name:
+                    ticks += sum(map(int, rest.split()[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def boot(self, kernel=None, initrd=True):
         """Starts the machine as configured so far and waits for a shell in the guest."""

@@ -329,6 +329,15 @@ def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
 
+def receive_until_end(sock):
+    """What comes until the other end closes, or is reset."""
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := sock.recv(1 << 20):
+            data += piece
+    return data
+
+
 def receive(sock, count):
     """`count` bytes, or less if the other end closes before."""
     data = bytearray()

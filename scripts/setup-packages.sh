@@ -70,6 +70,9 @@ packages() {
 	check		golang-go				client stack: Go
 	check		golang-github-go-openapi-runtime-dev	client stack: what the Go SDK is made of
 	check		golang-github-go-openapi-strfmt-dev	client stack: what the Go SDK is made of
+	check		iproute2				network namespaces and taps
+	check		iperf3					the host's end of measurements in a guest
+	check		qemu-system-common			qemu-storage-daemon: drives by socket
 	check		bc					adds up what the test runners counted
 	check		socat					client stack: a connection held open in a shell script
 	check,demo	curl					client stack: shell

@@ -116,6 +116,7 @@ def test_the_sdk_boots_a_guest(sdk, firecracker, images, tmp_path):
     said = run([sdk, firecracker, kernel, disk, str(tmp_path)], BOOT_S, SQUIB_ENGINE="qemu",
                INITRD=initrd, EXPECT="squib-guest: ready")
     assert "ok console says" in said
+    assert "ok vsock" in said
     assert "ok wait" in said
 
 

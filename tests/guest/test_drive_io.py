@@ -47,9 +47,12 @@ def guest_script(plan):
 
 
 class Copying:
-    """A guest with a drive to copy from, one to copy to, and a script on a third."""
+    """A guest with a drive to copy from, one to copy to, and a script on a third.
 
-    def __init__(self, squib, tmp_path, cpus):
+    `serve` gives drives by socket, (path, read_only) to its path; `more` is for those by file.
+    """
+
+    def __init__(self, squib, tmp_path, cpus, serve=None, **more):
         rng = random.Random(1)
         self.source = rng.randbytes(DRIVE_BYTES)
         self.target = bytearray(rng.randbytes(DRIVE_BYTES))
@@ -64,7 +67,11 @@ class Copying:
         self.vm = squib()
         self.vm.put("/machine-config", {"vcpu_count": cpus, "mem_size_mib": 128})
         for name, read_only in [("source", True), ("target", False), ("script", True)]:
-            self.vm.add_drive(str(tmp_path / name), name, root=False, is_read_only=read_only)
+            if serve:
+                body = {"drive_id": name, "is_root_device": False, "socket": serve(str(tmp_path / name), read_only)}
+                self.vm.put(f"/drives/{name}", body)
+            else:
+                self.vm.add_drive(str(tmp_path / name), name, root=False, is_read_only=read_only, **more)
         self.vm.boot()
         self.vm.run("cat /dev/vdc >/tmp/script")
 
@@ -79,17 +86,19 @@ class Copying:
         assert self.target_path.read_bytes() == self.target
 
 
+@pytest.mark.parametrize("io_engine", ["Sync", "Async"])
 @cpus
-def test_data_goes_both_ways_unchanged_in_blocks_of_every_size(squib, tmp_path, cpus):
-    copying = Copying(squib, tmp_path, cpus)
+def test_data_goes_both_ways_unchanged_in_blocks_of_every_size(squib, tmp_path, cpus, io_engine):
+    copying = Copying(squib, tmp_path, cpus, io_engine=io_engine)
     said = copying.vm.run("sh /tmp/script").splitlines()
     assert len(said) == WORKERS * COPIES + 1 and said[-1] == "plan is done"
     copying.check()
 
 
+@pytest.mark.parametrize("io_engine", ["Sync", "Async"])
 @cpus
-def test_a_guest_paused_again_and_again_loses_nothing(squib, tmp_path, cpus):
-    copying = Copying(squib, tmp_path, cpus)
+def test_a_guest_paused_again_and_again_loses_nothing(squib, tmp_path, cpus, io_engine):
+    copying = Copying(squib, tmp_path, cpus, io_engine=io_engine)
     vm = copying.vm
     vm.run("(while [ ! -e /tmp/idle ]; do :; done &)")
     vm.send("sh /tmp/script")

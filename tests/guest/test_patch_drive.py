@@ -8,8 +8,6 @@ import pytest
 
 import squibvm
 
-import squibvm
-
 
 @pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])
 @pytest.mark.parametrize("read_only", [False, True], ids=["rw", "ro"])
@@ -78,3 +76,31 @@ def test_limits_come_and_go(squib, tmp_path):
         assert read_seconds() > 2.5
     vm.patch("/drives/d", {"drive_id": "d", "rate_limiter": {"bandwidth": {"size": 0, "refill_time": 0}}})
     vm.run("dd if=/dev/vda of=/dev/null bs=64k count=64 iflag=direct")
+
+
+def drive_rates(vm):
+    """Requests and bytes a second that the guest reads, by its own counters and clock."""
+    said = vm.run(
+        "sleep 1; for i in 1 2; do cut -d ' ' -f 1 /proc/uptime;"
+        " awk '{ print $1, $3 * 512 }' /sys/block/vda/stat; [ $i = 2 ] || sleep 3; done"
+    )
+    start, ops, read, end, ops_after, read_after = map(float, said.split())
+    return (ops_after - ops) / (end - start), (read_after - read) / (end - start)
+
+
+@squibvm.too_long_for_lab
+def test_limits_hold_within_a_tenth(squib, tmp_path):
+    data = tmp_path / "data"
+    data.write_bytes(bytes(1 << 20))
+    vm = squib()
+    bandwidth = {"bandwidth": {"size": 100_000, "refill_time": 50}}
+    vm.add_drive(str(data), drive_id="d", root=False, rate_limiter=bandwidth)
+    vm.boot()
+    vm.run("(while :; do dd if=/dev/vda of=/dev/null bs=16k iflag=direct status=none; done &)")
+
+    _, bytes_s = drive_rates(vm)
+    assert abs(bytes_s / 2_000_000 - 1) < 0.1
+    ops = {"bandwidth": {"size": 0, "refill_time": 0}, "ops": {"size": 5, "refill_time": 50}}
+    vm.patch("/drives/d", {"drive_id": "d", "rate_limiter": ops})
+    ops_s, _ = drive_rates(vm)
+    assert abs(ops_s / 100 - 1) < 0.1

@@ -2,10 +2,12 @@
 
 // Boots and stops a machine through firecracker-go-sdk. Usage: sdk FIRECRACKER KERNEL DISK DIRECTORY.
 // The SDK starts the program itself, so the engine comes from $SQUIB_ENGINE. With $EXPECT the test
-// waits until that text has come out of the guest's serial console; $INITRD names its initramfs.
+// waits until that text has come out of the guest's serial console, and then has a program that it
+// starts there answer over vsock; $INITRD names its initramfs.
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -18,6 +20,7 @@ import (
 
 	firecracker "github.com/firecracker-microvm/firecracker-go-sdk"
 	"github.com/firecracker-microvm/firecracker-go-sdk/client/models"
+	"github.com/firecracker-microvm/firecracker-go-sdk/vsock"
 )
 
 // console collects what the monitor writes and tells when a text has come.
@@ -54,6 +57,27 @@ func die(step string, err error, output fmt.Stringer) {
 	os.Exit(1)
 }
 
+// echo starts a listener by way of the guest's console, and talks to it by way of its socket.
+func echo(ctx context.Context, keyboard io.Writer, path string) error {
+	_, err := io.WriteString(keyboard, "socat VSOCK-LISTEN:7 'EXEC:/bin/busybox cat,nofork' &\n")
+	if err != nil {
+		return err
+	}
+	connection, err := vsock.DialContext(ctx, path, 7) // again and again, until it listens
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	if _, err := io.WriteString(connection, "hello\n"); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(connection).ReadString('\n')
+	if err == nil && line != "hello\n" {
+		err = fmt.Errorf("said hello, heard %q", line)
+	}
+	return err
+}
+
 func main() {
 	if len(os.Args) != 5 {
 		fmt.Println("usage: sdk FIRECRACKER KERNEL DISK DIRECTORY")
@@ -88,11 +112,10 @@ func main() {
 			Smt:        firecracker.Bool(false),
 		},
 	}
-	if config.InitrdPath != "" {
-		config.VsockDevices = nil // a guest is booted, and not every engine has a vsock for it
-	}
+	input, keyboard, err := os.Pipe()
+	step("pipe", err)
 	command := firecracker.VMCommandBuilder{}.WithBin(program).WithSocketPath(config.SocketPath).
-		AddArgs("--id", config.VMID, "--no-seccomp").WithStdout(output).WithStderr(output).Build(ctx)
+		AddArgs("--id", config.VMID, "--no-seccomp").WithStdin(input).WithStdout(output).WithStderr(output).Build(ctx)
 	machine, err := firecracker.NewMachine(ctx, config, firecracker.WithProcessRunner(command))
 	step("new machine", err)
 	step("start", machine.Start(ctx))
@@ -111,6 +134,7 @@ func main() {
 		case <-ctx.Done():
 			die("console", ctx.Err(), output)
 		}
+		step("vsock", echo(ctx, keyboard, config.VsockDevices[0].Path))
 	}
 	step("pause", machine.PauseVM(ctx))
 	step("resume", machine.ResumeVM(ctx))

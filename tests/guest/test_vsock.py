@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections between host and guest over vsock, in either direction, by socat in the guest."""
+"""Connections between host and guest over vsock, in either direction, by socat in the guest.
+
+Many at once are vsock_peer.c's, in guests of the host's architecture.
+"""
 
 import contextlib
 import os
 import random
 import resource
-import signal
+import selectors
 import socket
 import threading
 
@@ -14,9 +17,9 @@ import pytest
 import squibvm
 
 CID = 3
-ECHO, NOBODY_THERE, HOST_PORT = 7, 999, 52
+ECHO, MANY_ECHO, NOBODY_THERE, HOST_PORT = 7, 8, 999, 52
 STREAM_BYTES = squibvm.size_in_lab(16 << 20, 256 << 10)
-MANY = squibvm.size_in_lab(1000, 50)
+MANY, BYTES_EACH = squibvm.size_in_lab(1000, 40), 10_000
 
 
 class Vsock:
@@ -73,10 +76,12 @@ def accept(server):
     return connection
 
 
-def booted(squib, arch=squibvm.ARCH, options=()):
+def booted(squib, arch=squibvm.ARCH, options=(), drive=None):
     """A guest that echoes what comes to a port."""
     vm = squib(arch, options=options)
     vm.add_programs()
+    if drive:
+        vm.add_drive(str(drive), "drive", root=False, is_read_only=True)
     vm.put("/vsock", {"guest_cid": CID, "uds_path": vm.path("v.sock")})
     vm.boot()
     vm.run(f"(socat VSOCK-LISTEN:{ECHO},fork 'EXEC:/bin/busybox cat,nofork' &)")
@@ -188,3 +193,72 @@ def test_slow_readers_and_pauses_cost_nobody_a_byte(squib):
         if squibvm.ENGINE == "qemu":  # where squib has no guest memory that it is the first to touch
             assert resident_kib(vm) < before + 4096
         assert squibvm.sha256(squibvm.receive(slow, STREAM_BYTES + 1)) == sent
+
+
+@pytest.fixture
+def peer(tmp_path):
+    """The program as a drive, which holds whole sectors only."""
+    path = tmp_path / "peer"
+    with open(squibvm.image(squibvm.ARCH, "vsock-peer"), "rb") as file:
+        program = file.read()
+    path.write_bytes(program + bytes(-len(program) % 512))
+    return path
+
+
+@pytest.fixture
+def many_files():
+    """This process, and those it starts, may have as many connections as the test has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 2 * MANY + 100
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        pytest.skip(f"needs {needed} open files, and {hard} are allowed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class EchoServer(threading.Thread):
+    """Sends back what comes, to everybody at once, each end included."""
+
+    def __init__(self, server):
+        super().__init__(daemon=True)
+        self.server = server
+        self.ended = 0
+        self.start()
+
+    def run(self):
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.server, selectors.EVENT_READ)
+            while self.ended < MANY:
+                for key, _ in selector.select():
+                    if key.fileobj is self.server:
+                        selector.register(accept(self.server), selectors.EVENT_READ)
+                    elif data := key.fileobj.recv(65536):
+                        key.fileobj.sendall(data)
+                    else:
+                        selector.unregister(key.fileobj)
+                        key.fileobj.close()
+                        self.ended += 1
+
+
+def test_many_connections_at_once_each_with_data_of_its_own(squib, peer, many_files):
+    vm, vsock = booted(squib, drive=peer)
+    vm.run("cat /dev/vdb >/tmp/peer && chmod +x /tmp/peer")
+
+    with contextlib.ExitStack() as stack, vsock.listen(HOST_PORT) as server:
+        vm.run(f"(/tmp/peer echo {MANY_ECHO} &)")
+        socks = [stack.enter_context(vsock.connect(MANY_ECHO)) for _ in range(MANY)]
+        data = [random.Random(n).randbytes(BYTES_EACH) for n in range(MANY)]
+        for n, sock in enumerate(socks):
+            sock.sendall(data[n])
+        for n, sock in enumerate(socks):
+            sock.shutdown(socket.SHUT_WR)
+            assert squibvm.receive_until_end(sock) == data[n], f"connection {n}"
+
+        echo = EchoServer(server)
+        assert f"ok {MANY}" in vm.run(f"/tmp/peer connect 2 {HOST_PORT} {MANY} {BYTES_EACH}")
+        echo.join(squibvm.DEADLINE_S)
+        assert echo.ended == MANY
+    # And there is room again.
+    with vsock.connect(ECHO) as sock:
+        squibvm.exchange(sock, b"one more")

@@ -86,17 +86,18 @@ class Copying:
         assert self.target_path.read_bytes() == self.target
 
 
-@pytest.mark.parametrize("io_engine", ["Sync", "Async"])
 @cpus
-def test_data_goes_both_ways_unchanged_in_blocks_of_every_size(squib, tmp_path, cpus, io_engine):
-    copying = Copying(squib, tmp_path, cpus, io_engine=io_engine)
+def test_data_goes_both_ways_unchanged_in_blocks_of_every_size(squib, tmp_path, cpus):
+    copying = Copying(squib, tmp_path, cpus)
     said = copying.vm.run("sh /tmp/script").splitlines()
     assert len(said) == WORKERS * COPIES + 1 and said[-1] == "plan is done"
     copying.check()
 
 
-@pytest.mark.parametrize("io_engine", ["Sync", "Async"])
-@cpus
+@pytest.mark.parametrize(
+    "cpus, io_engine",
+    [pytest.param(*param.values, "Sync", marks=param.marks) for param in squibvm.cpu_counts(1, 2)] + [(1, "Async")],
+)
 def test_a_guest_paused_again_and_again_loses_nothing(squib, tmp_path, cpus, io_engine):
     copying = Copying(squib, tmp_path, cpus, io_engine=io_engine)
     vm = copying.vm

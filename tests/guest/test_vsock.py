@@ -65,7 +65,7 @@ class Vsock:
             os.unlink(path)
         server = socket.socket(socket.AF_UNIX)
         server.bind(path)
-        server.listen(128)
+        server.listen(1024)
         server.settimeout(squibvm.DEADLINE_S)
         return server
 

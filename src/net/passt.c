@@ -89,18 +89,33 @@ static int bind_port(const struct passt_port *port)
 	return fd_take(&fd);
 }
 
+static int port_fault(struct fault *fault, int error, const struct passt_port *port, const char *why)
+{
+	return fault_set(fault, error, "Cannot forward %s port %u of %s: %s",
+			 port->protocol == PASST_TCP ? "TCP" : "UDP", port->host_port,
+			 port->host_address, why);
+}
+
+static bool is_among(const struct passt_port *port, const struct passt_port *ports, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (ports[i].protocol == port->protocol && ports[i].host_port == port->host_port)
+			return true;
+	return false;
+}
+
 /* All at once, as one may be in the way of another. @fds: room for as many */
 static int bind_ports(const struct passt_port *ports, size_t count, int *fds, struct fault *fault)
 {
 	for (size_t i = 0; i < count; i++) {
 		char error[OS_ERROR_MAX];
 
+		if (is_among(&ports[i], ports, i))
+			return port_fault(fault, -EINVAL, &ports[i],
+					  "passt can listen on a port at one address only");
 		fds[i] = bind_port(&ports[i]);
 		if (fds[i] < 0)
-			return fault_set(fault, fds[i], "Cannot forward %s port %u of %s: %s",
-					 ports[i].protocol == PASST_TCP ? "TCP" : "UDP",
-					 ports[i].host_port, ports[i].host_address,
-					 os_error(fds[i], error));
+			return port_fault(fault, fds[i], &ports[i], os_error(fds[i], error));
 	}
 	return 0;
 }

@@ -402,6 +402,7 @@ static bool read_network(struct parser *parser)
 
 	if (choice < 0)
 		return false;
+	args->network_given = is_given(parser, FLAG_NETWORK);
 	args->network = choice == 1 ? ARGS_NETWORK_USERSPACE : ARGS_NETWORK_TAP;
 	if (choice > 1)
 		warn(parser, "This value of --network has no meaning on Linux: tap is used.");

@@ -71,6 +71,7 @@ struct squib_args {
 	bool arch_given;		/* else arch is the host's */
 	enum squib_arch arch;
 	enum args_network network;
+	bool network_given;		/* else the configuration file may choose */
 	const char *describe_snapshot;
 
 	char *const *extra;		/* what followed "--"; ignored */

@@ -25,6 +25,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "cli/describe.h"
+#include "cli/network.h"
 #include "cli/openapi.h"
 #include "cli/signals.h"
 #include "vmm/vmm.h"
@@ -39,6 +40,7 @@ struct program {
 	struct squib_controller *controller;
 	struct squib_server *server;	/* NULL with --no-api */
 	struct engine_chooser engine_chooser;
+	struct network network;
 	struct vmm *vmm;
 
 	struct buf config, metadata;	/* the files' contents; no data when not given */
@@ -163,6 +165,10 @@ static int read_inputs(struct program *program)
 	program->has_config = args->config_file != NULL;
 	if (program->has_config && file_read(args->config_file, &program->config) < 0)
 		return end_with_error(program->log, EXIT_CODE_ERROR, config_fault, config_fault);
+	if (network_decide(args, program->config.data, program->config.len, &program->network) < 0)
+		return EXIT_CODE_UNEXPECTED;
+	if (program->network.warning != NULL)
+		log_warn(program->log, "%s", program->network.warning);
 	program->has_metadata = args->metadata != NULL;
 	if (program->has_metadata && file_read(args->metadata, &program->metadata) < 0)
 		return end_with_error(program->log, EXIT_CODE_ERROR, metadata_fault,
@@ -500,8 +506,7 @@ static enum vmm_network wanted_network(struct program *program)
 {
 	if (wanted_engine(program) == ARGS_ENGINE_MOCK)
 		return VMM_NETWORK_NONE;
-	return program->args->network == ARGS_NETWORK_USERSPACE ? VMM_NETWORK_USERSPACE :
-								  VMM_NETWORK_TAP;
+	return program->network.kind;
 }
 
 static int make_vmm(struct program *program)
@@ -517,6 +522,8 @@ static int make_vmm(struct program *program)
 		.instance_id = args->id,
 		.boot_timer = args->boot_timer,
 		.network = wanted_network(program),
+		.ports = program->network.ports,
+		.port_count = program->network.port_count,
 		.pci = args->enable_pci,
 		.console_in = STDIN_FILENO,
 		.console_out = STDOUT_FILENO,
@@ -596,6 +603,7 @@ static void program_done(struct program *program)
 		pthread_join(program->replay_thread, NULL);
 	fd_close(program->replay_ended.fd);
 	vmm_free(program->vmm);
+	network_done(&program->network);
 	squib_server_free(program->server);
 	squib_controller_free(program->controller);
 	signals_free(program->signals);

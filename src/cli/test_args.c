@@ -48,6 +48,7 @@ static void defaults_are_upstreams(void **state)
 	assert_null(result.args.metrics_path);
 	assert_int_equal(result.args.engine, ARGS_ENGINE_AUTO);
 	assert_int_equal(result.args.network, ARGS_NETWORK_TAP);
+	assert_false(result.args.network_given);
 	assert_int_equal(result.args.arch, SQUIB_ARCH_X86_64);
 	assert_false(result.args.arch_given);
 	assert_false(result.args.no_api || result.args.no_seccomp || result.args.enable_pci);
@@ -95,6 +96,7 @@ static void every_flag_is_read(void **state)
 	assert_true(result.args.arch_given);
 	assert_int_equal(result.args.arch, SQUIB_ARCH_AARCH64);
 	assert_int_equal(result.args.network, ARGS_NETWORK_USERSPACE);
+	assert_true(result.args.network_given);
 	assert_int_equal(result.args.warning_count, 0);
 	assert_int_equal(result.args.extra_count, 2);
 	assert_string_equal(result.args.extra[1], "--help");
@@ -118,6 +120,7 @@ static void other_hosts_flags_are_taken_with_a_warning(void **state)
 	      ARG("--gvproxy-path"), ARG("/g"), ARG("--macos-sandbox-profile"), ARG("/p"));
 	assert_int_equal(result.outcome, ARGS_RUN);
 	assert_int_equal(result.args.network, ARGS_NETWORK_TAP);
+	assert_true(result.args.network_given);
 	assert_int_equal(result.args.warning_count, 4);
 }
 

@@ -12,6 +12,7 @@
 #include "api/controller_internal.h"
 #include "base/fd.h"
 #include "net/tap.h"
+#include "vmm/userspace.h"
 
 #define NOT_FOUND "Failed perform action on device: Device not found"
 #define VERIFY " Please verify the request arguments."
@@ -49,10 +50,15 @@ static int prepare_network_interface(struct vmm *vmm,
 {
 	int r;
 
-	if (vmm->params.network == VMM_NETWORK_TAP) {
+	switch (vmm->params.network) {
+	case VMM_NETWORK_TAP:
 		close_lost_taps(vmm);
 		r = host_set_network_interface(vmm->host, interface, fault);
-	} else {
+		break;
+	case VMM_NETWORK_USERSPACE:
+		r = userspace_check(fault);
+		break;
+	default:
 		r = tap_check_name(interface->host_dev_name, fault);
 		if (r < 0)
 			fault_prefix(fault, "Network config error: Could not create the network "

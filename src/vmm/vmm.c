@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "net/tap.h"
+#include "vmm/userspace.h"
 
 #define METRICS_PERIOD_NS (60 * UINT64_C(1000000000))
 #define CONSOLE_FLUSH_MS 1000
@@ -117,24 +118,36 @@ static int create_engine(struct vmm *vmm, struct engine **ret_engine, struct fau
 	return vmm->ops->create(&params, ret_engine, fault);
 }
 
+static int make_tap_backend(struct vmm *vmm, const char *iface_id, struct net_backend **ret_backend,
+			    struct fault *fault)
+{
+	int r = tap_backend_new(host_tap(vmm->host, iface_id), ret_backend);
+	char error[OS_ERROR_MAX];
+
+	return r < 0 ? fault_set(fault, r, "%s", os_error(r, error)) : 0;
+}
+
 /* *@ret_backend stays NULL where there is none to make. */
-static int make_backend(struct vmm *vmm, const struct squib_network_interface *interface,
+static int make_backend(struct vmm *vmm, const struct squib_machine *machine, size_t index,
 			struct net_backend **ret_backend, struct fault *fault)
 {
-	char error[OS_ERROR_MAX];
+	const struct squib_network_interface *interface = machine->network_interfaces[index];
+	CLEANUP(fault_done) struct fault reason = FAULT_INIT;
 	int r = 0;
 
 	switch (vmm->params.network) {
 	case VMM_NETWORK_TAP:
-		r = tap_backend_new(host_tap(vmm->host, interface->iface_id), ret_backend);
+		r = make_tap_backend(vmm, interface->iface_id, ret_backend, &reason);
 		break;
-	case VMM_NETWORK_USERSPACE:	/* not yet */
+	case VMM_NETWORK_USERSPACE:
+		r = userspace_open(&vmm->params, interface, index == 0, ret_backend, &reason);
+		break;
 	case VMM_NETWORK_NONE:
 		break;
 	}
 	if (r < 0)
 		fault_set(fault, r, "Internal error while starting microVM: network interface %s: %s",
-			  interface->iface_id, os_error(r, error));
+			  interface->iface_id, fault_text(&reason));
 	return r;
 }
 
@@ -146,7 +159,7 @@ static int start_with_backends(struct vmm *vmm, struct engine *engine,
 	int r = 0;
 
 	for (size_t i = 0; i < machine->network_interface_count && r == 0; i++)
-		r = make_backend(vmm, machine->network_interfaces[i], &build->interfaces[i], fault);
+		r = make_backend(vmm, machine, i, &build->interfaces[i], fault);
 	if (r == 0)
 		r = vmm->ops->start(engine, build, fault);
 	for (size_t i = 0; i < machine->network_interface_count; i++)

@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 
 struct vmm;
+struct passt_port;
 
 /*
  * Tells by which engine machines are made. Asked when the first is to be made, and not again after it
@@ -28,7 +29,7 @@ struct engine_chooser {
 /* How the guest's network interfaces reach the host. */
 enum vmm_network {
 	VMM_NETWORK_TAP,	/* a tap each, opened by PUT */
-	VMM_NETWORK_USERSPACE,	/* a process each that plays the network */
+	VMM_NETWORK_USERSPACE,	/* a passt each, looked for by PUT and run by InstanceStart */
 	VMM_NETWORK_NONE,	/* not at all: the engine runs no guests */
 };
 
@@ -42,6 +43,8 @@ struct vmm_params {
 	const char *instance_id;
 	bool boot_timer;
 	enum vmm_network network;
+	const struct passt_port *ports;	/* of userspace: of the host, leading to the first interface */
+	size_t port_count;
 	bool pci;			/* asked for; an engine may have none */
 	int console_in, console_out;	/* the guest's serial port; not closed */
 	int ending_fd;			/* polls readable when a signal ends the program; -1: none */

@@ -73,7 +73,7 @@ static int receive(struct vu_channel *channel, void *data, size_t len)
 	r = take_fds(&channel->message, &msg);
 	if (r < 0)
 		return r;
-	return n > 0 ? (int)n : -ECONNRESET;
+	return n > 0 ? (int)n : -ESHUTDOWN;
 }
 
 static int check_header(const struct vu_header *header)

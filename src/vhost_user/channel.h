@@ -32,8 +32,8 @@ void vu_channel_done(struct vu_channel *channel);
  * vu_channel_receive() - go on with the message that is on its way
  *
  * Return: 1 when channel->message is whole, and then vu_channel_next() is called before the next;
- * 0 when more has to come; -ECONNRESET when the peer is gone; -EPROTO when that is no message, also when
- * it has more descriptors than any has; another -errno of the socket.
+ * 0 when more has to come; -ESHUTDOWN when the peer has closed the socket; -EPROTO when that is no
+ * message, also when it has more descriptors than any has; another -errno of the socket.
  */
 int vu_channel_receive(struct vu_channel *channel);
 /** vu_channel_next() - done with the message; closes its descriptors */

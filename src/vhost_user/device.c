@@ -446,7 +446,7 @@ static void channel_ready(struct loop_source *source, uint32_t events)
 	}
 	if (r >= 0)
 		return;
-	if (r == -ECONNRESET)
+	if (r == -ESHUTDOWN || r == -ECONNRESET)
 		log_debug(t->log, "virtio device %u: the vhost-user channel was closed",
 			  t->device->ops->device_id);
 	else

@@ -27,6 +27,11 @@ struct virtio_ops {
 	uint32_t device_id;	/* VIRTIO_ID_* */
 	uint16_t queue_count;	/* up to VIRTIO_QUEUES_MAX */
 	/*
+	 * Another process serves the queues: activate() gives it the memory, the rings and the kicks,
+	 * and the transport does not look for any. queue_kicked() is never called, and may be NULL.
+	 */
+	bool served_elsewhere;
+	/*
 	 * The driver set DRIVER_OK; the queues it enabled are checked and mapped. 0, or -errno and then
 	 * the device needs reset. Required.
 	 */
@@ -92,6 +97,12 @@ struct virtio_transport {
 	 * kicked. How a device goes on that stopped in the middle, and not past a pause.
 	 */
 	void (*kick_queue)(const struct virtio_transport *transport, uint16_t queue);
+	/*
+	 * For a device that is served elsewhere: the eventfd that the driver's kicks of @queue signal,
+	 * which stays the transport's, and guest memory. NULL where no such device can be.
+	 */
+	int (*kick_fd)(const struct virtio_transport *transport, uint16_t queue);
+	const struct guest_mem *(*memory)(const struct virtio_transport *transport);
 };
 
 /** virtio_device_init() - offers what transport and queues can do; the device adds its own features */

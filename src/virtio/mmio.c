@@ -133,6 +133,16 @@ static void kick_queue(const struct virtio_transport *transport, uint16_t queue)
 	signal_fd(of_transport(transport)->queues[queue].kick.fd);
 }
 
+static int kick_fd(const struct virtio_transport *transport, uint16_t queue)
+{
+	return of_transport(transport)->queues[queue].kick.fd;
+}
+
+static const struct guest_mem *memory(const struct virtio_transport *transport)
+{
+	return of_transport(transport)->mem;
+}
+
 static bool may_serve(const struct virtio_mmio *mmio)
 {
 	return mmio->device->active && !mmio->paused;
@@ -526,6 +536,8 @@ static int open_fds(struct virtio_mmio *mmio)
 		kick->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (kick->fd < 0)
 			return -errno;
+		if (mmio->device->ops->served_elsewhere)
+			continue;
 		r = loop_add(mmio->loop, kick);
 		if (r < 0)
 			return r;
@@ -543,7 +555,8 @@ int virtio_mmio_new(const struct virtio_mmio_params *params, struct virtio_mmio 
 	mmio->transport = (struct virtio_transport){ .interrupt_queue = interrupt_queue,
 						     .interrupt_config = interrupt_config,
 						     .needs_reset = needs_reset,
-						     .kick_queue = kick_queue };
+						     .kick_queue = kick_queue,
+						     .kick_fd = kick_fd, .memory = memory };
 	mmio->device = params->device;
 	mmio->mem = params->mem;
 	mmio->loop = params->loop;

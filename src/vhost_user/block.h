@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A virtio block device whose requests another process carries out, over vhost-user: a drive with a
+ * "socket" (contract 2.7). Guest memory has to be shared (guest_mem_params.shared).
+ */
+#ifndef SQUIB_VHOST_USER_BLOCK_H
+#define SQUIB_VHOST_USER_BLOCK_H
+
+#include <squib/config.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/metrics.h"
+
+struct virtio_device;
+
+struct vhost_user_block_params {
+	const struct squib_drive *config;	/* has a socket; read during the call only */
+	struct loop *loop;
+	struct log *log;
+	struct metrics *metrics;
+	/* The last three must outlive the device. */
+};
+
+/**
+ * vhost_user_block_new() - connect to the back end, and ask what it has
+ *
+ * Waits for it for up to two seconds. If it is gone later, which is logged, requests of the guest are
+ * not completed any more. The loop's thread.
+ *
+ * Return: 0, or -errno with @fault.
+ */
+int vhost_user_block_new(const struct vhost_user_block_params *params,
+			 struct virtio_device **ret_device, struct fault *fault);
+
+/**
+ * vhost_user_block_update_config() - the back end's disk may have changed: look, and tell the guest
+ * @device: from vhost_user_block_new()
+ *
+ * Waits as above. The loop's thread. Return: 0, or -errno with @fault.
+ */
+int vhost_user_block_update_config(struct virtio_device *device, struct fault *fault);
+
+#endif

@@ -67,8 +67,8 @@ struct virtio_ops {
 };
 
 /*
- * Embedded in the device's own struct, filled by virtio_device_init() and the device's x_new(). A driver need not enable all
- * queues, and vhost-user starts them one by one, after activate().
+ * Embedded in the device's own struct, filled by virtio_device_init() and the device's x_new(). A
+ * driver need not enable all queues, and vhost-user starts them one by one, after activate().
  */
 struct virtio_device {
 	const struct virtio_ops *ops;
@@ -119,7 +119,8 @@ void virtio_device_free(struct virtio_device *device);
 
 /* For devices; the lock is held, the device is active. */
 
-/** virtio_queue_pop() - as vq_pop(), but a broken ring has been dealt with: 1, or 0 also when not enabled */
+/** virtio_queue_pop() - as vq_pop(), but a broken ring has been dealt with: 1, or 0 also when the
+ * queue is not enabled */
 int virtio_queue_pop(struct virtio_device *device, uint16_t queue, struct vq_chain *chain);
 /** virtio_queue_notify() - interrupt the driver if it wants to hear of what was pushed */
 void virtio_queue_notify(struct virtio_device *device, uint16_t queue);

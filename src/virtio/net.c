@@ -4,11 +4,11 @@
  * frames as the ring has, or ROUND_BYTES, and kicks its own queue to go on.
  *
  * How long a frame is shows only when it has been received. So it is received into as many of the
- * driver's buffers as the longest could need, and what it did not need goes back to the queue; behind
- * them lies room of our own, for when the driver has too few. A frame that went beyond them, or that
- * the rate limiter does not admit yet, is held: it is ours then, and is copied into buffers as soon as
- * it may. Frames of the metadata service come to the guest the same way. Nothing else is received
- * while a frame is held.
+ * driver's buffers as the longest of late would need, and what it did not need goes back to the queue;
+ * behind them lies room of our own, for longer ones and for when the driver has too few. A frame that
+ * went beyond them, or that the rate limiter does not admit yet, is held: it is ours then, and is
+ * copied into buffers as soon as it may. Frames of the metadata service come to the guest the same
+ * way. Nothing else is received while a frame is held.
  *
  * The back end is watched only while something can be done about what it has: not while the driver has
  * no buffers, or the limiter is waiting, or the device is paused or not active. The loop is the loop's
@@ -86,6 +86,8 @@ struct net {
 	bool has_mac;
 	uint16_t mtu;
 
+	uint32_t room_bytes;		/* how much of the driver's to receive into, if it has it */
+	uint32_t longest_bytes;		/* of the round's frames */
 	uint8_t *held;			/* room for NET_FRAME_BYTES */
 	uint32_t held_bytes;		/* 0: no frame is held */
 	uint8_t *linear;		/* the same, for frames to the metadata service; may be NULL */
@@ -295,6 +297,23 @@ static void hold(struct net *net, uint32_t len)
 	net->held_bytes = len;
 }
 
+/* A frame that goes beyond costs more than buffers that were looked at in vain: quick to grow. */
+static void note_length(struct net *net, uint32_t len)
+{
+	if (len > net->rx.bytes)
+		net->room_bytes = NET_FRAME_BYTES;
+	if (len > net->longest_bytes)
+		net->longest_bytes = len;
+}
+
+/* At the end of a round: slow to shrink, and not while there are frames of such a size. */
+static void adapt_room(struct net *net)
+{
+	if (net->longest_bytes > 0 && net->longest_bytes < net->room_bytes / 4)
+		net->room_bytes -= net->room_bytes / 8;
+	net->longest_bytes = 0;
+}
+
 static int64_t backend_failed(struct net *net, ssize_t r)
 {
 	char text[OS_ERROR_MAX];
@@ -317,7 +336,7 @@ static int64_t receive_new(struct net *net)
 
 	if (net->backend->fd < 0)
 		return NOTHING_MORE;
-	were_all = collect_buffers(net, NET_FRAME_BYTES);
+	were_all = collect_buffers(net, net->room_bytes);
 	if (net->rx.count == 0)
 		return were_all ? wait_for_buffers(net) : 0;
 	len = net->backend->ops->receive(net->backend, net->rx.segments, offer_segments(net));
@@ -325,6 +344,7 @@ static int64_t receive_new(struct net *net)
 		return backend_failed(net, len);
 	if (len < (ssize_t)NET_HEADER_BYTES)
 		return lose_frame(net);
+	note_length(net, (uint32_t)len);
 	if ((uint64_t)len > net->rx.bytes) {
 		if (!merges_buffers(net))
 			return lose_frame(net);
@@ -431,6 +451,7 @@ static void serve_rx(struct net *net)
 			bytes += (uint64_t)r;
 		}
 		return_buffers(net);
+		adapt_room(net);
 		virtio_queue_notify(&net->device, RX);
 		if (r >= 0)
 			kick_itself(net, RX);
@@ -845,6 +866,7 @@ int net_new(const struct net_params *params, struct virtio_device **ret_device)
 	net->mmds_timer.source.fd = -1;
 	net->backend = params->backend;
 	net->mmds = params->mmds;
+	net->room_bytes = NET_FRAME_BYTES;
 	net->loop = params->loop;
 	net->log = params->log;
 	net->metrics = params->metrics;

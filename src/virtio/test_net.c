@@ -46,6 +46,7 @@ struct wire {
 	int fail;		/* what send() and set_features() give; 0: they work */
 	unsigned int revived;
 	unsigned int received;	/* calls of receive() */
+	int segments;		/* with the last that received something */
 };
 
 static struct wire *wire_of(struct net_backend *backend)
@@ -69,6 +70,7 @@ static ssize_t wire_receive(struct net_backend *backend, const struct iovec *seg
 	wire->received++;
 	if (n < 0)
 		return -errno;
+	wire->segments = count;
 	if (n == 0) {	/* the other end is closed */
 		wire_is_now(wire, -1);
 		return -EIO;
@@ -650,6 +652,30 @@ static void a_frame_is_spread_over_buffers(void **state)
 	}
 	assert_int_equal(ring_take_len(&interface.rx), -1);
 	assert_int_equal(count_of(&interface.counters->no_rx_avail_buffer), waits);
+	close_interface(&interface);
+}
+
+static void no_more_buffers_are_taken_than_frames_of_late_need(void **state)
+{
+	uint32_t place = RX_DATA;
+	struct interface interface;
+
+	(void)state;
+	start_interface(&interface, &(struct setup){ .size = 256 });
+	bring_buffers(&interface, 256, 1526);
+	for (int i = 0; i < 60; i++) {
+		wire_put(interface.wire, 1500, i);
+		driver_run(&interface.driver);
+		expect_merged(&interface, place, 1526, 1500, i);
+		place += 1526;
+	}
+	assert_true(interface.wire->segments < 8);
+	wire_put(interface.wire, 60000, 1);
+	wire_put(interface.wire, 50000, 2);
+	driver_run(&interface.driver);
+	expect_merged(&interface, place, 1526, 60000, 1);
+	expect_merged(&interface, place + 40 * 1526, 1526, 50000, 2);
+	assert_true(interface.wire->segments > 40);
 	close_interface(&interface);
 }
 
@@ -1272,6 +1298,7 @@ int main(void)
 		cmocka_unit_test(frames_to_send_keep_to_the_limits),
 		cmocka_unit_test(a_frame_is_received_into_a_buffer),
 		cmocka_unit_test(a_frame_is_spread_over_buffers),
+		cmocka_unit_test(no_more_buffers_are_taken_than_frames_of_late_need),
 		cmocka_unit_test(frames_of_a_batch_follow_each_other),
 		cmocka_unit_test(a_frame_is_not_spread_where_that_is_not_agreed),
 		cmocka_unit_test(without_buffers_nothing_is_received_or_watched),

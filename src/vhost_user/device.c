@@ -350,8 +350,9 @@ static int set_config(struct vhost_user_device *t, struct vu_message *message)
 }
 
 /*
- * QEMU reads the configuration then, and tells the guest. When the message finds no room, one that
- * says the same is there unread.
+ * QEMU reads the configuration then, and tells the guest; but only while the device runs, so before
+ * that the change is kept in mind. When the message finds no room, one that says the same is there
+ * unread.
  */
 static void interrupt_config(const struct virtio_transport *transport)
 {
@@ -359,7 +360,8 @@ static void interrupt_config(const struct virtio_transport *transport)
 	struct vu_header header = { .request = VU_BACKEND_CONFIG_CHANGE,
 				    .flags = VU_FLAGS_VERSION };
 
-	if (t->backend_fd < 0)
+	t->config_changed = t->paused || !t->device->active;
+	if (t->backend_fd < 0 || t->config_changed)
 		return;
 	metrics_inc(&t->metrics->interrupts.triggers);
 	vu_send(t->backend_fd, &header, NULL, NULL, 0);

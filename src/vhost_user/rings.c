@@ -180,6 +180,12 @@ static void reset(struct vhost_user_device *t)
 	t->broken = false;
 }
 
+static void tell_config_change(struct vhost_user_device *t)
+{
+	if (t->config_changed)
+		t->transport.interrupt_config(&t->transport);
+}
+
 /* The device is active before its ops learn of it, so that they may use its queues. */
 static void activate(struct vhost_user_device *t)
 {
@@ -189,8 +195,10 @@ static void activate(struct vhost_user_device *t)
 	device->acked_features = driver_features(t);
 	device->active = true;
 	r = device->ops->activate(device);
-	if (r == 0)
+	if (r == 0) {
+		tell_config_change(t);
 		return;
+	}
 	log_limited_error(t->log, "virtio device %u cannot be activated: %s",
 			  device->ops->device_id, strerror(-r));
 	reset(t);
@@ -426,6 +434,8 @@ void vhost_user_device_resume(struct vhost_user_device *t)
 	for (uint16_t i = 0; was_paused && i < device->ops->queue_count; i++)
 		if (device->queues[i].enabled)
 			rings_kick_queue(&t->transport, i);
+	if (device->active)
+		tell_config_change(t);
 	pthread_mutex_unlock(&device->lock);
 }
 

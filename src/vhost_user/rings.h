@@ -55,6 +55,7 @@ struct vhost_user_device {
 	struct loop_source again;	/* an eventfd: serve the queues of again_mask */
 	uint32_t again_mask;
 	bool paused;
+	bool config_changed;		/* and it has not been told, as nothing runs */
 	bool broken;			/* nothing is served until the driver resets the device */
 };
 

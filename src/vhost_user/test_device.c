@@ -183,7 +183,7 @@ static struct virtio_device *make_probe(struct front *front)
 
 static struct virtio_device *make_drive(struct front *front)
 {
-	struct squib_drive drive = { .drive_id = "disk" };
+	struct squib_drive drive = { .drive_id = "disk", .io_engine = SQUIB_IO_ENGINE_SYNC };
 	struct block_params params = { .config = &drive, .loop = front->driver.loop,
 				       .metrics = front->driver.metrics };
 	struct virtio_device *device;
@@ -560,6 +560,13 @@ static void the_configuration_is_read_and_written(void **state)
 	tear_down(&front);
 }
 
+static bool is_readable(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+
+	return poll(&pfd, 1, 0) > 0;
+}
+
 static void a_change_of_the_configuration_is_told(void **state)
 {
 	struct squib_drive_update update = { .drive_id = "disk" };
@@ -573,6 +580,15 @@ static void a_change_of_the_configuration_is_told(void **state)
 	assert_int_equal(ftruncate(front.disk_fd, 100 * 512), 0);
 	assert_int_equal(block_update(front.device, &update, front.disk_fd, NULL), 0);
 	send_message(&front, VU_SET_BACKEND_REQ_FD, VU_FLAG_NEED_REPLY, NULL, 0, &fds[1], 1);
+	assert_int_equal(block_update(front.device, &update, front.disk_fd, NULL), 0);
+	assert_false(is_readable(fds[0]));		/* nothing runs, QEMU would not listen */
+	start(&front);
+	hear(fds[0], VU_BACKEND_CONFIG_CHANGE, 0);
+	vhost_user_device_pause(front.transport);
+	assert_int_equal(block_update(front.device, &update, front.disk_fd, NULL), 0);
+	assert_false(is_readable(fds[0]));
+	vhost_user_device_resume(front.transport);
+	hear(fds[0], VU_BACKEND_CONFIG_CHANGE, 0);
 	assert_int_equal(block_update(front.device, &update, front.disk_fd, NULL), 0);
 	hear(fds[0], VU_BACKEND_CONFIG_CHANGE, 0);
 	memcpy(&capacity, read_config(&front, 0, 8), 8);

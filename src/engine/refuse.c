@@ -18,23 +18,12 @@ int engine_refuse(struct fault *fault, const char *engine, const char *what, con
 int engine_refuse_devices(struct fault *fault, const char *engine,
 			  const struct squib_machine *machine)
 {
-	if (machine->network_interface_count > 0)
-		return engine_refuse(fault, engine, "network interfaces", "iface",
-				     machine->network_interfaces[0]->iface_id);
 	if (machine->pmem_count > 0)
 		return engine_refuse(fault, engine, "pmem devices", "pmem", machine->pmems[0]->id);
-	if (machine->vsock != NULL)
-		return engine_refuse(fault, engine, "vsock devices", NULL, NULL);
 	if (machine->balloon != NULL)
 		return engine_refuse(fault, engine, "balloon devices", NULL, NULL);
 	if (machine->memory_hotplug != NULL)
 		return engine_refuse(fault, engine, "memory hotplug", NULL, NULL);
-	if (machine->mmds_config != NULL)
-		return engine_refuse(fault, engine, "MMDS", NULL, NULL);
-	for (size_t i = 0; i < machine->drive_count; i++)
-		if (machine->drives[i]->socket != NULL)
-			return engine_refuse(fault, engine, "vhost-user drives", "drive",
-					     machine->drives[i]->drive_id);
 	return 0;
 }
 

@@ -416,6 +416,13 @@ static int fault_of_connect(struct fault *fault, int r)
 			 "path must be shorter than SUN_LEN" : os_error(r, text));
 }
 
+int vhost_user_block_connect(const char *path, struct fault *fault)
+{
+	int fd = vu_connect(path);
+
+	return fd < 0 ? fault_of_connect(fault, fd) : fd;
+}
+
 static int connect_backend(struct vhost_user_block *block, const struct squib_drive *config,
 			   struct fault *fault)
 {

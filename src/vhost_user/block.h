@@ -35,6 +35,13 @@ int vhost_user_block_new(const struct vhost_user_block_params *params,
 			 struct virtio_device **ret_device, struct fault *fault);
 
 /**
+ * vhost_user_block_connect() - to the back end alone, for another monitor that uses it
+ *
+ * Return: a connected socket, non-blocking, or -errno with @fault.
+ */
+int vhost_user_block_connect(const char *path, struct fault *fault);
+
+/**
  * vhost_user_block_update_config() - the back end's disk may have changed: look, and tell the guest
  * @device: from vhost_user_block_new()
  *

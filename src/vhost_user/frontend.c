@@ -13,24 +13,30 @@
 #define NS_PER_MS 1000000u
 
 /* Without waiting: a listener whose queue is full has others to serve. */
-int vu_frontend_connect(struct vu_frontend *frontend, const char *path)
+int vu_connect(const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	CLEANUP(fd_close) int fd = -1;
 	size_t len = strlen(path);
-	int fd;
 
-	*frontend = (struct vu_frontend){ 0 };
-	vu_channel_init(&frontend->channel, -1);
 	if (len >= sizeof(addr.sun_path))
 		return -ENAMETOOLONG;
 	memcpy(addr.sun_path, path, len);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	frontend->channel.fd = fd;
 	/* With a longer address no path would be the name of an abstract socket. */
-	return connect(fd, (const struct sockaddr *)&addr,
-		       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0 ? -errno : 0;
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&addr,
+			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+		return -errno;
+	return fd_take(&fd);
+}
+
+int vu_frontend_connect(struct vu_frontend *frontend, const char *path)
+{
+	int fd = vu_connect(path);
+
+	*frontend = (struct vu_frontend){ 0 };
+	vu_channel_init(&frontend->channel, fd < 0 ? -1 : fd);
+	return fd < 0 ? fd : 0;
 }
 
 void vu_frontend_done(struct vu_frontend *frontend)

@@ -20,6 +20,9 @@ struct vu_frontend {
 	bool broken;
 };
 
+/** vu_connect() - a socket, non-blocking, that is connected to who listens at @path; or -errno */
+int vu_connect(const char *path);
+
 /** vu_frontend_connect() - to who listens at @path; 0 or -errno. vu_frontend_done() in any case */
 int vu_frontend_connect(struct vu_frontend *frontend, const char *path);
 void vu_frontend_done(struct vu_frontend *frontend);

@@ -143,6 +143,17 @@ static void snapshot_load(struct vmm *vmm, struct squib_action *action, struct f
 	vmm_stop(vmm, 1);	/* as upstream ends after a failed restore */
 }
 
+/* The controller keeps the store and has checked it; this is the guest's copy of it. */
+static void put_mmds(struct vmm *vmm, struct squib_action *action, struct fault *fault)
+{
+	const struct squib_mmds_data *data = squib_action_mmds_data(action);
+	int r = mmds_set_document(vmm->mmds, data->document, data->document_len);
+
+	if (r < 0)
+		fault_set(fault, r, "MMDS error: Out of memory (os error 12)");
+	vmm_answer(action, r, fault);
+}
+
 static void nothing_to_do(struct vmm *vmm, struct squib_action *action, struct fault *fault)
 {
 	(void)vmm;
@@ -192,8 +203,8 @@ static void (*const handlers[SQUIB_ACTION_TYPE_COUNT])(struct vmm *vmm, struct s
 	[SQUIB_PUT_SERIAL] = nothing_to_do,
 	[SQUIB_PUT_LOGGER] = put_logger,
 	[SQUIB_PUT_METRICS] = put_metrics,
-	[SQUIB_PUT_MMDS] = nothing_to_do,
-	[SQUIB_PATCH_MMDS] = nothing_to_do,
+	[SQUIB_PUT_MMDS] = put_mmds,
+	[SQUIB_PATCH_MMDS] = put_mmds,
 	[SQUIB_PUT_MMDS_CONFIG] = nothing_to_do,
 	[SQUIB_PUT_MEMORY_HOTPLUG] = nothing_to_do,
 	[SQUIB_PATCH_MEMORY_HOTPLUG] = on_patch_memory_hotplug,

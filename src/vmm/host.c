@@ -98,6 +98,7 @@ void host_release(struct host *host)
 		host->taps = tap->next;
 		host_tap_free(tap);
 	}
+	host_file_done(&host->vsock);	/* the socket file stays, as upstream's does */
 }
 
 void host_free(struct host *host)
@@ -105,7 +106,6 @@ void host_free(struct host *host)
 	if (host == NULL)
 		return;
 	host_release(host);
-	host_file_done(&host->vsock);	/* the socket file stays, as upstream's does */
 	free(host);
 }
 
@@ -405,4 +405,9 @@ struct engine_file host_drive(const struct host *host, const char *drive_id)
 	const struct host_drive *drive = find_drive(host, drive_id);
 
 	return drive != NULL ? as_engine_file(&drive->file) : (struct engine_file){ .fd = -1 };
+}
+
+struct engine_file host_vsock(const struct host *host)
+{
+	return as_engine_file(&host->vsock);
 }

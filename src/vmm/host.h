@@ -60,6 +60,7 @@ int host_check_pmem_file(const struct squib_pmem *pmem, struct fault *fault);
 
 struct engine_file host_kernel(const struct host *host);
 struct engine_file host_initrd(const struct host *host);	/* fd -1: none */
+struct engine_file host_vsock(const struct host *host);		/* fd -1: none */
 struct engine_file host_drive(const struct host *host, const char *drive_id);
 
 /** host_tap() - the tap of a network interface, -1: none */

@@ -179,12 +179,16 @@ static int start_engine(struct vmm *vmm, struct engine *engine,
 		.initrd = host_initrd(vmm->host),
 		.drives = drives,
 		.interfaces = interfaces,
+		.vsock = host_vsock(vmm->host),
+		.mmds = vmm->mmds,
 	};
 	int r = -ENOMEM;
 
 	if (drives != NULL && interfaces != NULL) {
 		for (size_t i = 0; i < machine->drive_count; i++)
 			drives[i] = host_drive(vmm->host, machine->drives[i]->drive_id);
+		if (machine->mmds_config != NULL)
+			mmds_configure(vmm->mmds, machine->mmds_config);
 		r = start_with_backends(vmm, engine, &build, fault);
 	} else {
 		fault_set(fault, r, "Internal error while starting microVM: Out of memory");
@@ -288,6 +292,8 @@ static void metrics_due(struct loop_timer *timer)
 
 int vmm_new(const struct vmm_params *params, struct vmm **ret_vmm)
 {
+	struct mmds_params mmds = { .instance_id = params->instance_id, .log = params->log,
+				    .metrics = params->metrics };
 	struct vmm *vmm = calloc(1, sizeof(*vmm));
 	int r;
 
@@ -309,6 +315,8 @@ int vmm_new(const struct vmm_params *params, struct vmm **ret_vmm)
 	vmm->actions = (struct loop_source){ .fd = squib_controller_fd(params->controller),
 					     .events = EPOLLIN, .ready = actions_ready };
 	r = host_new(&vmm->host);
+	if (r == 0)
+		r = mmds_new(&mmds, &vmm->mmds);
 	if (r == 0)
 		r = loop_timer_init(params->loop, &vmm->metrics_timer, metrics_due);
 	if (r == 0)
@@ -333,6 +341,7 @@ void vmm_free(struct vmm *vmm)
 	console_free(vmm->console);
 	attached_done(&vmm->devices);
 	squib_action_unref(vmm->started);
+	mmds_free(vmm->mmds);
 	host_free(vmm->host);
 	free(vmm);
 }

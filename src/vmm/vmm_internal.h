@@ -3,6 +3,7 @@
 #define SQUIB_VMM_INTERNAL_H
 
 #include "legacy/console.h"
+#include "mmds/mmds.h"
 #include "vmm/attached.h"
 #include "vmm/host.h"
 #include "vmm/vmm.h"
@@ -11,6 +12,7 @@ struct vmm {
 	struct vmm_params params;
 	const struct engine_ops *ops;		/* NULL: not chosen yet */
 	struct host *host;
+	struct mmds *mmds;
 
 	struct loop_source actions;		/* the controller's queue */
 	struct loop_timer metrics_timer;

@@ -3,17 +3,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "virtio/block.h"
+#include "engine/device_set.h"
 #include "virtio/device.h"
 #include "virtio/mmio.h"
-#include "virtio/rng.h"
-
-struct slot {
-	struct virtio_mmio *mmio;
-	char *drive_id;		/* NULL: no drive */
-};
 
 struct devices {
 	const struct vm *vm;
@@ -21,8 +14,9 @@ struct devices {
 	struct loop *loop;
 	struct log *log;
 	struct metrics *metrics;
+	struct device_set *set;
 	size_t count;
-	struct slot slots[ARCH_DEVICES_MAX];
+	struct virtio_mmio *slots[ARCH_DEVICES_MAX];
 	struct cmdline_device places[ARCH_DEVICES_MAX];
 };
 
@@ -45,83 +39,38 @@ static int connect(const struct devices *devices, const struct virtio_mmio *mmio
 	return r;
 }
 
-/* Takes @device in any case. */
-static int attach(struct devices *devices, struct virtio_device *device,
-		  const struct squib_drive *drive, struct fault *fault)
+static int attach(struct devices *devices, size_t index, struct fault *fault)
 {
-	struct slot *slot = &devices->slots[devices->count];
-	struct cmdline_device *place = &devices->places[devices->count];
+	struct cmdline_device *place = &devices->places[index];
 	struct virtio_mmio_params params = {
-		.device = device,
+		.device = device_set_device(devices->set, index),
 		.mem = devices->mem,
 		.loop = devices->loop,
 		.log = devices->log,
 		.metrics = devices->metrics,
 	};
-	int r = virtio_mmio_new(&params, &slot->mmio);
+	int r = virtio_mmio_new(&params, &devices->slots[index]);
 
-	if (r < 0) {
-		virtio_device_free(device);
+	if (r < 0)
 		return failed(fault, r);
-	}
-	place->address = ARCH_DEVICES_ADDRESS + (uint32_t)devices->count * VIRTIO_MMIO_BYTES;
-	place->gsi = ARCH_DEVICES_GSI + (uint32_t)devices->count;
+	device_set_take(devices->set, index);
 	devices->count++;	/* from here on devices_free() knows it */
-	place->drive = drive;
-	if (drive != NULL) {
-		slot->drive_id = strdup(drive->drive_id);
-		if (slot->drive_id == NULL)
-			return failed(fault, -ENOMEM);
-	}
-	r = connect(devices, slot->mmio, place);
+	place->address = ARCH_DEVICES_ADDRESS + (uint32_t)index * VIRTIO_MMIO_BYTES;
+	place->gsi = ARCH_DEVICES_GSI + (uint32_t)index;
+	place->drive = device_set_drive(devices->set, index);
+	r = connect(devices, devices->slots[index], place);
 	return r < 0 ? failed(fault, r) : 0;
 }
 
-static int add_drive(struct devices *devices, const struct squib_drive *drive,
-		     const struct engine_file *file, struct fault *fault)
+static int attach_all(struct devices *devices, const struct engine_params *params,
+		      const struct engine_machine *machine, struct fault *fault)
 {
-	struct block_params params = {
-		.config = drive,
-		.file_fd = file->fd,
-		.loop = devices->loop,
-		.log = devices->log,
-		.metrics = devices->metrics,
-	};
-	struct virtio_device *device;
-	int r = block_new(&params, &device, fault);
+	struct device_set_params set_params = { .engine = params, .machine = machine,
+						.loop = devices->loop };
+	int r = device_set_new(&set_params, &devices->set, fault);
 
-	if (r < 0) {
-		fault_prefix(fault, "Unable to attach block device to Vmm: ");
-		return r;
-	}
-	return attach(devices, device, drive, fault);
-}
-
-static int add_entropy(struct devices *devices, const struct squib_entropy *entropy,
-		       struct fault *fault)
-{
-	struct rng_params params = {
-		.config = entropy,
-		.loop = devices->loop,
-		.log = devices->log,
-		.metrics = devices->metrics,
-	};
-	struct virtio_device *device;
-	int r = rng_new(&params, &device);
-
-	return r < 0 ? failed(fault, r) : attach(devices, device, NULL, fault);
-}
-
-static int add_all(struct devices *devices, const struct engine_machine *machine,
-		   struct fault *fault)
-{
-	const struct squib_machine *description = machine->description;
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < description->drive_count; i++)
-		r = add_drive(devices, description->drives[i], &machine->drives[i], fault);
-	if (r == 0 && description->entropy != NULL)
-		r = add_entropy(devices, description->entropy, fault);
+	for (size_t i = 0; r == 0 && i < device_set_count(devices->set); i++)
+		r = attach(devices, i, fault);
 	return r;
 }
 
@@ -139,7 +88,7 @@ int devices_new(const struct engine_params *params, const struct vm *vm, struct 
 	devices->loop = params->loop;
 	devices->log = params->log;
 	devices->metrics = params->metrics;
-	r = add_all(devices, machine, fault);
+	r = attach_all(devices, params, machine, fault);
 	if (r < 0) {
 		devices_free(devices);
 		return r;
@@ -152,10 +101,9 @@ void devices_free(struct devices *devices)
 {
 	if (devices == NULL)
 		return;
-	for (size_t i = 0; i < devices->count; i++) {
-		virtio_mmio_free(devices->slots[i].mmio);
-		free(devices->slots[i].drive_id);
-	}
+	for (size_t i = 0; i < devices->count; i++)
+		virtio_mmio_free(devices->slots[i]);
+	device_set_free(devices->set);
 	free(devices);
 }
 
@@ -174,31 +122,24 @@ void devices_access(struct devices *devices, uint64_t address, uint8_t *data, ui
 	if (slot >= devices->count)
 		return;
 	if (is_write)
-		virtio_mmio_write(devices->slots[slot].mmio, offset % VIRTIO_MMIO_BYTES, data, len);
+		virtio_mmio_write(devices->slots[slot], offset % VIRTIO_MMIO_BYTES, data, len);
 	else
-		virtio_mmio_read(devices->slots[slot].mmio, offset % VIRTIO_MMIO_BYTES, data, len);
+		virtio_mmio_read(devices->slots[slot], offset % VIRTIO_MMIO_BYTES, data, len);
 }
 
 void devices_pause(struct devices *devices)
 {
 	for (size_t i = 0; i < devices->count; i++)
-		virtio_mmio_pause(devices->slots[i].mmio);
+		virtio_mmio_pause(devices->slots[i]);
 }
 
 void devices_resume(struct devices *devices)
 {
 	for (size_t i = 0; i < devices->count; i++)
-		virtio_mmio_resume(devices->slots[i].mmio);
+		virtio_mmio_resume(devices->slots[i]);
 }
 
-int devices_update_drive(struct devices *devices, const struct squib_drive_update *update,
-			 int file_fd, struct fault *fault)
+struct device_set *devices_set(struct devices *devices)
 {
-	for (size_t i = 0; i < devices->count; i++) {
-		const struct slot *slot = &devices->slots[i];
-
-		if (slot->drive_id != NULL && strcmp(slot->drive_id, update->drive_id) == 0)
-			return block_update(virtio_mmio_device(slot->mmio), update, file_fd, fault);
-	}
-	return fault_set(fault, -ENODEV, "Failed perform action on device: Device not found");
+	return devices->set;
 }

@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "engine/kvm/arch.h"
 
+struct device_set;
 struct devices;
 
 /**
@@ -33,8 +34,7 @@ void devices_access(struct devices *devices, uint64_t address, uint8_t *data, ui
 void devices_pause(struct devices *devices);
 void devices_resume(struct devices *devices);
 
-/** devices_update_drive() - see engine_ops.update_drive */
-int devices_update_drive(struct devices *devices, const struct squib_drive_update *update,
-			 int file_fd, struct fault *fault);
+/** devices_set() - to find them by their ids */
+struct device_set *devices_set(struct devices *devices);
 
 #endif

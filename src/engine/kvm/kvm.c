@@ -19,6 +19,7 @@
 #include "base/fd.h"
 #include "boot/cmdline.h"
 #include "boot/image.h"
+#include "engine/device_set.h"
 #include "engine/kvm/arch.h"
 #include "engine/kvm/check.h"
 #include "engine/kvm/devices.h"
@@ -295,14 +296,25 @@ static int internal(struct fault *fault, int error)
 			 os_error(error, text));
 }
 
-static int make_memory(struct kvm_engine *kvm, const struct squib_machine_config *config,
+/* Then the process at the other end of it reads and writes guest memory, too. */
+static bool has_socket_drive(const struct squib_machine *machine)
+{
+	for (size_t i = 0; i < machine->drive_count; i++)
+		if (machine->drives[i]->socket != NULL)
+			return true;
+	return false;
+}
+
+static int make_memory(struct kvm_engine *kvm, const struct squib_machine *machine,
 		       struct fault *fault)
 {
+	const struct squib_machine_config *config = &machine->config;
 	struct guest_region regions[GUEST_REGIONS_MAX];
 	struct guest_mem_params params = {
 		.regions = regions,
 		.huge_pages = config->huge_pages,
 		.track_dirty = config->track_dirty_pages,
+		.shared = has_socket_drive(machine),
 	};
 	char text[OS_ERROR_MAX];
 	int r = -ENOMEM;
@@ -321,7 +333,7 @@ static int make_memory(struct kvm_engine *kvm, const struct squib_machine_config
 static int make_vm(struct kvm_engine *kvm, const struct squib_machine *machine,
 		   struct fault *fault)
 {
-	int r = make_memory(kvm, &machine->config, fault);
+	int r = make_memory(kvm, machine, fault);
 
 	if (r == 0)
 		r = vm_open(&kvm->vm, fault);
@@ -469,7 +481,16 @@ static int kvm_ctrl_alt_del(struct engine *engine, struct fault *fault)
 static int kvm_update_drive(struct engine *engine, const struct squib_drive_update *update,
 			    int file_fd, struct fault *fault)
 {
-	return devices_update_drive(kvm_of(engine)->devices, update, file_fd, fault);
+	return device_set_update_drive(devices_set(kvm_of(engine)->devices), update, file_fd,
+				       fault);
+}
+
+static int kvm_update_network_interface(struct engine *engine,
+					const struct squib_network_interface_update *update,
+					struct fault *fault)
+{
+	return device_set_update_network_interface(devices_set(kvm_of(engine)->devices), update,
+						   fault);
 }
 
 const struct engine_ops engine_kvm = {
@@ -483,6 +504,7 @@ const struct engine_ops engine_kvm = {
 	.resume = kvm_resume,
 	.send_ctrl_alt_del = kvm_ctrl_alt_del,
 	.update_drive = kvm_update_drive,
+	.update_network_interface = kvm_update_network_interface,
 	.serial_input = kvm_serial_input,
 	.serial_output_ready = kvm_serial_output_ready,
 };

@@ -11,13 +11,13 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
+#include <string.h>
+#include <sys/random.h>
 
-#include "base/buf.h"
 #include "engine/qemu/limits.h"
 
-#define SECTOR_BYTES	512
-#define DISK_ID_MAX	20	/* VIRTIO_BLK_ID_BYTES */
+#define QUEUE_SIZE	256u	/* what our devices serve */
+#define MAC_TEXT_MAX	18
 
 void args_done(struct args *args)
 {
@@ -74,26 +74,18 @@ static void add_machine(struct args *args, const struct qemu_args *params)
 	add(args, "virtio-mmio.force-legacy=false");
 }
 
+/* Shared with the devices, which are in other processes. */
 static void add_memory(struct args *args, const struct squib_machine_config *config)
 {
 	unsigned long long mib = config->mem_size_mib;
+	const char *pages = config->huge_pages == SQUIB_HUGE_PAGES_2M ?
+				    ",hugetlb=on,hugetlbsize=2M" : "";
 
 	add(args, "-m");
 	add(args, "%lluM", mib);
 	add(args, "-object");
-	switch (config->huge_pages) {
-	case SQUIB_HUGE_PAGES_2M:
-		add(args, "memory-backend-memfd,id=ram,size=%lluM,share=on,hugetlb=on,"
-			  "hugetlbsize=2M", mib);
-		break;
-	case SQUIB_HUGE_PAGES_TRANSPARENT:
-		/* QEMU advises huge pages for anonymous memory; a memfd's are the host's setting */
-		add(args, "memory-backend-ram,id=ram,size=%lluM", mib);
-		break;
-	case SQUIB_HUGE_PAGES_NONE:
-		add(args, "memory-backend-memfd,id=ram,size=%lluM,share=on", mib);
-		break;
-	}
+	/* Transparent huge pages need no more: QEMU advises them, and the host's setting decides. */
+	add(args, "memory-backend-memfd,id=ram,size=%lluM,share=on%s", mib, pages);
 }
 
 static void add_cpus(struct args *args, const struct squib_machine_config *config)
@@ -140,57 +132,60 @@ static int slot_of(enum squib_arch arch, size_t device)
 	return arch == SQUIB_ARCH_X86_64 ? QEMU_DEVICES_X86_64 - (int)device : (int)device;
 }
 
-/* Every drive has a throttle group, so that limits may come later. */
-static void add_throttle(struct args *args, size_t i, const struct squib_rate_limiter *limiter)
+/* The channel of the next device that is served to QEMU, and QEMU's name for it. */
+static void add_channel(struct args *args, const struct qemu_args *params, size_t device)
 {
-	CLEANUP(buf_done) struct buf limits = BUF_INIT;
-	struct throttle bytes, ops;
+	add(args, "-chardev");
+	add(args, "socket,id=device%zu,fd=%d", device, params->device_fds[device]);
+	add(args, "-device");
+}
 
-	throttle_from_bucket(limiter != NULL ? limiter->bandwidth : NULL, &bytes);
-	throttle_from_bucket(limiter != NULL ? limiter->ops : NULL, &ops);
-	throttle_json(&limits, &bytes, &ops);
-	if (buf_str(&limits) == NULL)
-		args->broken = true;
-	else
-		add(args, "-object");
-	add(args, "{\"qom-type\":\"throttle-group\",\"id\":\"limit%zu\",\"limits\":%s}", i,
-	    limits.data);
+static void add_drive(struct args *args, const struct qemu_args *params, size_t device)
+{
+	add_channel(args, params, device);
+	add(args, "vhost-user-blk,chardev=device%zu,bus=virtio-mmio-bus.%d,num-queues=1,"
+	    "queue-size=%u,config-wce=off", device, slot_of(params->arch, device), QUEUE_SIZE);
 }
 
 /*
- * A file whose size is no multiple of a sector is cut down, as upstream does; QEMU by itself would
- * round up and let a guest's write grow it.
+ * QEMU's device always has an address. Without one the guest would make one up; as it cannot, it is
+ * given one made up.
  */
-static int add_drive(struct args *args, const struct qemu_args *params, size_t i, int slot)
+static void mac_text(char text[static MAC_TEXT_MAX], const struct squib_network_interface *interface)
 {
-	const struct squib_drive *drive = params->machine->drives[i];
-	const char *read_only = drive->is_read_only ? "on" : "off";
-	bool flush = drive->cache_type == SQUIB_CACHE_WRITEBACK;
-	char id[64];
-	struct stat st;
+	uint8_t mac[6];
 
-	if (fstat(params->drives[i].fd, &st) < 0)
-		return -errno;
-	add(args, "-add-fd");
-	add(args, "fd=%d,set=%zu", params->drives[i].fd, i);
-	add_throttle(args, i, drive->rate_limiter);
-	/* drives.c makes the like of it when the file is changed, and takes this one away by name */
-	add(args, "-blockdev");
-	add(args, "driver=throttle,node-name=drive%zu.0,throttle-group=limit%zu,read-only=%s,"
-	    "file.driver=raw,file.size=%llu,file.file.driver=file,file.file.filename=/dev/fdset/%zu,"
-	    "file.file.auto-read-only=off,file.file.locking=off,file.file.aio=%s,"
-	    "file.file.cache.no-flush=%s", i, i, read_only,
-	    (unsigned long long)st.st_size / SECTOR_BYTES * SECTOR_BYTES, i,
-	    drive->io_engine == SQUIB_IO_ENGINE_ASYNC ? "io_uring" : "threads",
-	    flush ? "off" : "on");
-	/* The guest reads this id as upstream makes it, from the file's identity. */
-	snprintf(id, sizeof(id), "%llu%llu%llu", (unsigned long long)st.st_dev,
-		 (unsigned long long)st.st_rdev, (unsigned long long)st.st_ino);
-	add(args, "-device");
-	add(args, "virtio-blk-device,id=disk%zu,drive=drive%zu.0,bus=virtio-mmio-bus.%d,serial=%.*s,"
-	    "num-queues=1,discard=off,write-zeroes=off,config-wce=off,write-cache=%s,"
-	    "rerror=report,werror=report", i, i, slot, DISK_ID_MAX, id, flush ? "on" : "off");
-	return 0;
+	if (interface->has_guest_mac) {
+		memcpy(mac, interface->guest_mac, sizeof(mac));
+	} else {
+		getrandom(mac, sizeof(mac), 0);	/* so few bytes never fail to come */
+		mac[0] = (mac[0] & 0xfc) | 0x02;	/* local, not a group */
+	}
+	snprintf(text, MAC_TEXT_MAX, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
+		 mac[4], mac[5]);
+}
+
+static void add_network_interface(struct args *args, const struct qemu_args *params,
+				  const struct squib_network_interface *interface, size_t device)
+{
+	char mac[MAC_TEXT_MAX], mtu[32] = "";
+
+	mac_text(mac, interface);
+	if (interface->has_mtu)
+		snprintf(mtu, sizeof(mtu), ",host_mtu=%u", interface->mtu);
+	add(args, "-netdev");
+	add(args, "vhost-user,id=net%zu,chardev=device%zu", device, device);
+	add_channel(args, params, device);
+	add(args, "virtio-net-device,netdev=net%zu,bus=virtio-mmio-bus.%d,mac=%s,rx_queue_size=%u,"
+	    "tx_queue_size=%u,ctrl_vq=off%s", device, slot_of(params->arch, device), mac, QUEUE_SIZE,
+	    QUEUE_SIZE, mtu);
+}
+
+static void add_vsock(struct args *args, const struct qemu_args *params, size_t device)
+{
+	add_channel(args, params, device);
+	add(args, "vhost-user-vsock-device,chardev=device%zu,bus=virtio-mmio-bus.%d", device,
+	    slot_of(params->arch, device));
 }
 
 static void add_entropy(struct args *args, const struct squib_entropy *entropy, int slot)
@@ -209,9 +204,19 @@ static void add_entropy(struct args *args, const struct squib_entropy *entropy, 
 		add(args, "virtio-rng-device,rng=entropy,bus=virtio-mmio-bus.%d", slot);
 }
 
-size_t qemu_device_count(const struct squib_machine *machine)
+static void add_devices(struct args *args, const struct qemu_args *params)
 {
-	return machine->drive_count + (machine->entropy != NULL);
+	const struct squib_machine *machine = params->machine;
+	size_t device = 0;
+
+	for (size_t i = 0; i < machine->drive_count; i++)
+		add_drive(args, params, device++);
+	for (size_t i = 0; i < machine->network_interface_count; i++)
+		add_network_interface(args, params, machine->network_interfaces[i], device++);
+	if (machine->vsock != NULL)
+		add_vsock(args, params, device++);
+	if (machine->entropy != NULL)
+		add_entropy(args, machine->entropy, slot_of(params->arch, device));
 }
 
 int qemu_args_build(const struct qemu_args *params, struct args *ret_args)
@@ -221,26 +226,18 @@ int qemu_args_build(const struct qemu_args *params, struct args *ret_args)
 	};
 	const struct squib_machine *machine = params->machine;
 	CLEANUP(args_done) struct args args = { 0 };
-	size_t i;
 
 	add(&args, "%s", params->program);
 	add(&args, "-name");
 	add(&args, "%s", params->instance_id);
-	for (i = 0; i < ARRAY_SIZE(always); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(always); i++)
 		add(&args, "%s", always[i]);
 	add_machine(&args, params);
 	add_memory(&args, &machine->config);
 	add_cpus(&args, &machine->config);
 	add_channels(&args, params);
 	add_kernel(&args, params);
-	for (i = 0; i < machine->drive_count; i++) {
-		int r = add_drive(&args, params, i, slot_of(params->arch, i));
-
-		if (r < 0)
-			return r;
-	}
-	if (machine->entropy != NULL)
-		add_entropy(&args, machine->entropy, slot_of(params->arch, i));
+	add_devices(&args, params);
 	if (args.broken)
 		return -ENOMEM;
 	*ret_args = args;

@@ -34,7 +34,7 @@ struct qemu_args {
 	enum squib_arch arch;
 	bool kvm;
 	const struct squib_machine *machine;
-	const struct engine_file *drives;
+	const int *device_fds;	/* vhost-user channels: drives, network interfaces, vsock */
 	const char *cmdline;
 	int kernel_fd;
 	int initrd_fd;		/* -1: none */
@@ -43,10 +43,7 @@ struct qemu_args {
 	int guest_log_fd;	/* -1: guest errors are not logged */
 };
 
-/** qemu_args_build() - 0, -ENOMEM, or what fstat() of a drive failed with */
+/** qemu_args_build() - 0 or -ENOMEM */
 int qemu_args_build(const struct qemu_args *params, struct args *ret_args);
-
-/** qemu_device_count() - virtio devices of @machine */
-size_t qemu_device_count(const struct squib_machine *machine);
 
 #endif

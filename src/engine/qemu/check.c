@@ -2,11 +2,9 @@
 #include "engine/qemu/check.h"
 
 #include <errno.h>
-#include <linux/io_uring.h>
 #include <stdio.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "engine/device_set.h"
 #include "engine/qemu/args.h"
 #include "engine/qemu/limits.h"
 #include "engine/refuse.h"
@@ -49,40 +47,6 @@ static int check_cpu(const struct squib_machine *machine, struct fault *fault)
 	return 0;
 }
 
-/* Is there io_uring, and may we? Containers often forbid it. */
-static int probe_io_uring(void)
-{
-	struct io_uring_params params = { 0 };
-	long fd = syscall(SYS_io_uring_setup, 1, &params);
-
-	if (fd < 0)
-		return -errno;
-	close((int)fd);
-	return 0;
-}
-
-static int check_drive(const struct squib_drive *drive, struct fault *fault)
-{
-	const struct squib_rate_limiter *limiter = drive->rate_limiter;
-	struct throttle ignored;
-	const char *what = NULL;
-	char text[OS_ERROR_MAX];
-	int r;
-
-	if (limiter != NULL)
-		what = throttle_from_bucket(limiter->bandwidth, &ignored);
-	if (limiter != NULL && what == NULL)
-		what = throttle_from_bucket(limiter->ops, &ignored);
-	if (what != NULL)
-		return refuse_limit(fault, what, "drive", drive->drive_id);
-	r = drive->io_engine == SQUIB_IO_ENGINE_ASYNC ? probe_io_uring() : 0;
-	if (r < 0)
-		return fault_set(fault, r, "Internal error while starting microVM: the qemu engine "
-				 "cannot use io_engine Async on this host (drive %s): io_uring: %s",
-				 drive->drive_id, os_error(r, text));
-	return 0;
-}
-
 static int check_entropy(const struct squib_entropy *entropy, struct fault *fault)
 {
 	uint64_t bytes;
@@ -100,8 +64,6 @@ int qemu_check(enum squib_arch arch, bool boot_timer, const struct squib_machine
 
 	if (r == 0)
 		r = engine_refuse_devices(fault, engine_qemu.name, machine);
-	for (size_t i = 0; r == 0 && i < machine->drive_count; i++)
-		r = check_drive(machine->drives[i], fault);
 	if (r == 0 && machine->entropy != NULL)
 		r = check_entropy(machine->entropy, fault);
 	if (r < 0)
@@ -109,7 +71,7 @@ int qemu_check(enum squib_arch arch, bool boot_timer, const struct squib_machine
 	/* Its address is in RAM on QEMU's aarch64 machine. */
 	if (boot_timer && arch != SQUIB_ARCH_X86_64)
 		return refuse(fault, "the boot timer on aarch64", NULL, NULL);
-	if (qemu_device_count(machine) > slots)
+	if (device_set_bound(machine) > slots)
 		return engine_refuse_count(fault);
 	return 0;
 }

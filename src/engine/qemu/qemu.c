@@ -14,8 +14,8 @@
  * exit_ms it is killed. DRAINING: it is gone, what it said has been read, and the console takes the
  * guest's last bytes. ENDED: the listener was told.
  *
- * A command is sent and waited for in place, with a deadline; meanwhile QEMU's other descriptors are
- * served too, so that it is never stuck writing to one of them. Whatever is learned meanwhile, that
+ * A command is sent and waited for in place, with a deadline; meanwhile QEMU's other descriptors and
+ * its devices are served too, so that it is never stuck at one of them. Whatever is learned meanwhile, that
  * the process has ended for one, only arms the timer: ended() comes from the loop.
  */
 #include <errno.h>
@@ -36,7 +36,7 @@
 #include "engine/kvm/probe.h"
 #include "engine/qemu/args.h"
 #include "engine/qemu/check.h"
-#include "engine/qemu/drives.h"
+#include "engine/qemu/devices.h"
 #include "engine/qemu/port.h"
 #include "engine/qemu/qemu_internal.h"
 #include "engine/qemu/qmp.h"
@@ -80,8 +80,7 @@ struct qemu_engine {
 	bool answered;			/* the command last_id, by answer */
 	struct qmp_message answer;
 	bool guest_ended;		/* the guest asked for it */
-	bool paused;
-	struct drives *drives;		/* of the machine that is up; NULL before */
+	struct qemu_devices *devices;	/* of the machine that is up; NULL before */
 
 	struct port port;
 	struct lines words;		/* standard output and error of the process */
@@ -350,7 +349,7 @@ static bool is_ending(const struct qemu_engine *qemu)
 	return listener->is_ending != NULL && listener->is_ending(listener);
 }
 
-/* One round over QEMU's descriptors, without the console */
+/* One round over QEMU's descriptors and those of the devices it has of us, without the console */
 static void serve(struct qemu_engine *qemu, int timeout_ms)
 {
 	struct pollfd p[] = {
@@ -358,10 +357,13 @@ static void serve(struct qemu_engine *qemu, int timeout_ms)
 		{ .fd = qemu->qmp.fd, .events = POLLIN },
 		{ .fd = qemu->words.source.fd, .events = POLLIN },
 		{ .fd = qemu->guest_log.source.fd, .events = POLLIN },
+		{ .fd = qemu_devices_fd(qemu->devices), .events = POLLIN },
 	};
 
 	if (poll(p, ARRAY_SIZE(p), timeout_ms < ENDING_POLL_MS ? timeout_ms : ENDING_POLL_MS) <= 0)
 		return;
+	if (p[4].revents != 0)
+		qemu_devices_serve(qemu->devices);
 	if (p[1].revents != 0)
 		read_qmp(qemu);
 	if (p[2].revents != 0)
@@ -570,14 +572,15 @@ static int open_channels(struct qemu_engine *qemu, struct launch *launch)
 static int spawn(struct qemu_engine *qemu, struct launch *launch)
 {
 	const struct engine_machine *machine = launch->machine;
-	size_t drives = machine->description->drive_count;
+	size_t device_count;
+	const int *devices = qemu_devices_peers(qemu->devices, &device_count);
 	struct qemu_args params = {
 		.program = launch->program,
 		.instance_id = qemu->params.instance_id,
 		.arch = qemu->params.arch,
 		.kvm = launch->kvm,
 		.machine = machine->description,
-		.drives = machine->drives,
+		.device_fds = devices,
 		.cmdline = buf_str(&launch->cmdline),
 		.kernel_fd = launch->kernel.fd,
 		.initrd_fd = machine->initrd.fd,
@@ -585,6 +588,7 @@ static int spawn(struct qemu_engine *qemu, struct launch *launch)
 		.serial_fd = launch->serial_fd,
 		.guest_log_fd = launch->guest_log_fd,
 	};
+	/* qemu_check() bounds their number */
 	int fds[5 + QEMU_DEVICES_AARCH64] = { params.kernel_fd, params.initrd_fd, params.qmp_fd,
 					      params.serial_fd, params.guest_log_fd };
 	CLEANUP(args_done) struct args args = { 0 };
@@ -592,9 +596,8 @@ static int spawn(struct qemu_engine *qemu, struct launch *launch)
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < drives; i++)	/* qemu_check() bounds their number */
-		fds[5 + i] = machine->drives[i].fd;
-	return process_spawn(args.argv, fds, 5 + drives, launch->words_fd, &qemu->process);
+	memcpy(fds + 5, devices, device_count * sizeof(fds[0]));
+	return process_spawn(args.argv, fds, 5 + device_count, launch->words_fd, &qemu->process);
 }
 
 static int watch(struct qemu_engine *qemu)
@@ -629,8 +632,8 @@ static void undo(struct qemu_engine *qemu)
 	lines_close(&qemu->words, loop);
 	lines_close(&qemu->guest_log, loop);
 	port_close(&qemu->port);
-	drives_free(qemu->drives);
-	qemu->drives = NULL;
+	qemu_devices_free(qemu->devices);
+	qemu->devices = NULL;
 }
 
 static int no_memory(struct fault *fault)
@@ -695,9 +698,9 @@ static int bring_up(struct qemu_engine *qemu, struct fault *fault)
 
 static void forget(struct qemu_engine *qemu)
 {
-	qemu->greeted = qemu->answered = qemu->guest_ended = qemu->paused = false;
-	drives_free(qemu->drives);	/* of a machine that has ended */
-	qemu->drives = NULL;
+	qemu->greeted = qemu->answered = qemu->guest_ended = false;
+	qemu_devices_free(qemu->devices);	/* of a machine that has ended */
+	qemu->devices = NULL;
 	qemu->last_words[0] = '\0';
 	qemu->status = 0;
 }
@@ -727,6 +730,7 @@ static int launch(struct qemu_engine *qemu, struct launch *launch, struct fault 
 	fd_close(fd_take(&launch->serial_fd));
 	fd_close(fd_take(&launch->words_fd));
 	fd_close(fd_take(&launch->guest_log_fd));
+	qemu_devices_close_peers(qemu->devices);
 	return bring_up(qemu, fault);
 }
 
@@ -757,10 +761,9 @@ static int engine_start(struct engine *engine, const struct engine_machine *mach
 	if (r < 0)
 		return r;
 	forget(qemu);
-	qemu->drives = drives_new(machine->description);
-	if (qemu->drives == NULL)
-		return internal(fault, -ENOMEM, "remember the drives");
-	r = launch(qemu, &preparation, fault);
+	r = qemu_devices_new(&qemu->params, machine, &qemu->devices, fault);
+	if (r == 0)
+		r = launch(qemu, &preparation, fault);
 	if (r < 0)
 		undo(qemu);
 	return r;
@@ -832,10 +835,13 @@ static uint64_t command_deadline(const struct qemu_engine *qemu)
 static int engine_pause(struct engine *engine, struct fault *fault)
 {
 	struct qemu_engine *qemu = qemu_of(engine);
-	int r = qemu_command(qemu, "stop", NULL, -1, command_deadline(qemu), fault);
+	int r;
 
-	if (r == 0)
-		qemu->paused = true;
+	qemu_devices_pause(qemu->devices);
+	r = qemu_command(qemu, "stop", NULL, -1, command_deadline(qemu), fault);
+	/* One that was not answered may come yet: then the devices are about to be stopped. */
+	if (r < 0 && r != -ETIMEDOUT)
+		qemu_devices_resume(qemu->devices);
 	return r;
 }
 
@@ -845,7 +851,7 @@ static int engine_resume(struct engine *engine, struct fault *fault)
 	int r = qemu_command(qemu, "cont", NULL, -1, command_deadline(qemu), fault);
 
 	if (r == 0)
-		qemu->paused = false;
+		qemu_devices_resume(qemu->devices);
 	return r;
 }
 
@@ -865,10 +871,19 @@ static int engine_send_ctrl_alt_del(struct engine *engine, struct fault *fault)
 static int engine_update_drive(struct engine *engine, const struct squib_drive_update *update,
 			       int file_fd, struct fault *fault)
 {
-	struct qemu_engine *qemu = qemu_of(engine);
+	/* One by "socket" has nothing to change, and QEMU learns of a new size by itself. */
+	if (file_fd < 0 && update->rate_limiter == NULL)
+		return 0;
+	return device_set_update_drive(qemu_devices_set(qemu_of(engine)->devices), update, file_fd,
+				       fault);
+}
 
-	return drives_update(qemu->drives, qemu, update, file_fd, qemu->paused,
-			     command_deadline(qemu), fault);
+static int engine_update_network_interface(struct engine *engine,
+					   const struct squib_network_interface_update *update,
+					   struct fault *fault)
+{
+	return device_set_update_network_interface(qemu_devices_set(qemu_of(engine)->devices),
+						   update, fault);
 }
 
 static size_t engine_serial_input(struct engine *engine, const void *data, size_t len)
@@ -896,6 +911,7 @@ const struct engine_ops engine_qemu = {
 	.resume = engine_resume,
 	.send_ctrl_alt_del = engine_send_ctrl_alt_del,
 	.update_drive = engine_update_drive,
+	.update_network_interface = engine_update_network_interface,
 	.serial_input = engine_serial_input,
 	.serial_output_ready = engine_serial_output_ready,
 };

@@ -26,7 +26,6 @@
 #include "engine/engine.h"
 #include "engine/qemu/args.h"
 #include "engine/qemu/check.h"
-#include "engine/qemu/limits.h"
 #include "engine/qemu/qemu_internal.h"
 
 #define OUTPUT_BYTES (1 << 20)
@@ -545,56 +544,6 @@ static void a_megabyte_goes_in_and_out_without_loss(void **state)
 	assert_memory_equal(f->got, input, sizeof(input));
 }
 
-static void a_drive_s_change_that_fails_is_told_and_may_be_repeated(void **state)
-{
-	static const struct squib_drive drive = { .drive_id = "d", .is_read_only = true,
-						  .path_on_host = "/dev/null",
-						  .io_engine = SQUIB_IO_ENGINE_SYNC };
-	static const struct squib_token_bucket bucket = { .size = 1000, .refill_time_ms = 1000 };
-	static const struct squib_token_bucket burst = { 1000, 1, 1000 };
-	static const struct squib_rate_limiter limiter = { .bandwidth = &bucket };
-	static const struct squib_rate_limiter burst_limiter = { .ops = &burst };
-	struct squib_drive_update update = { .drive_id = "d", .path_on_host = "/proc/self/exe",
-					     .rate_limiter = &limiter };
-	const struct squib_drive *const drives[] = { &drive };
-	struct fixture *f = *state;
-	struct engine_file file = { .fd = memfd_create("drive", MFD_CLOEXEC), .path = "drive" };
-	struct squib_drive_update other = { .drive_id = "other", .path_on_host = "/" };
-	/*
-	 * qom-set of the limits, stop, add-fd, blockdev-add, add-fd, blockdev-add, qom-set,
-	 * block_resize, qom-set, 4 commands that tidy up, cont
-	 */
-	static const bool needed[] = { true, true, true, true, true, true, true, true, true,
-				       false, false, false, false, true };
-
-	f->machine.drives = drives;
-	f->machine.drive_count = 1;
-	f->start.drives = &file;
-	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
-		char mode[32];
-		int before, r;
-
-		snprintf(mode, sizeof(mode), "refuses-%zu", i + 1);
-		assert_int_equal(start(f, mode), 0);
-		before = open_fds();
-		r = engine_qemu.update_drive(f->engine, &update, file.fd, &f->fault);
-		if ((r < 0) != needed[i])
-			fail_msg("command %zu: %d %s", i + 1, r, fault_text(&f->fault));
-		if (r < 0)
-			assert_int_equal(strncmp(fault_text(&f->fault), "Block: QEMU refuses ", 20), 0);
-		assert_int_equal(engine_qemu.update_drive(f->engine, &update, file.fd, &f->fault), 0);
-		assert_int_equal(open_fds(), before);
-		assert_true(engine_qemu.update_drive(f->engine, &other, file.fd, &f->fault) < 0);
-		update.rate_limiter = &burst_limiter;
-		assert_int_equal(engine_qemu.update_drive(f->engine, &update, file.fd, &f->fault), -ENOTSUP);
-		update.rate_limiter = &limiter;
-		engine_qemu.destroy(f->engine);
-		f->engine = NULL;
-		make_engine(f);
-	}
-	close(file.fd);
-}
-
 /* We are killed, in the middle of it; our QEMU goes with us and comes to our parent to be buried. */
 static void qemu_does_not_outlive_us(void **state)
 {
@@ -627,79 +576,27 @@ static void qemu_does_not_outlive_us(void **state)
 
 /* Descriptions */
 
-static void limits_are_translated_or_refused(void **state)
-{
-	static const struct { uint64_t size, refill_ms, burst; const char *refused;
-			      uint64_t rate, max; } cases[] = {
-		{ 0, 100, 5, NULL, 0, 0 },
-		{ 1000000, 1000, 0, NULL, 1000000, 1000000 },
-		{ 1000000, 5000, 0, NULL, 200000, 1000000 },
-		{ 1000, 100, 0, NULL, 10000, 0 },		/* QEMU's own bucket is a tenth */
-		{ 100, 1000, 0, NULL, 100, 100 },
-		{ 1, 1000, 0, NULL, 1, 1 },
-		{ 1, 1001, 0, "so low a rate", 0, 0 },
-		{ 10, 3000, 0, "so low a rate", 0, 0 },		/* 3.33 is 11 % off */
-		{ 1000, 3000, 0, NULL, 333, 1000 },
-		{ 100, 100, 1, "one_time_burst", 0, 0 },
-		{ UINT64_MAX, 1, 0, "so large a size", 0, 0 },
-		{ UINT64_C(1000000000000000), 1, 0, "so high a rate", 0, 0 },
-	};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct squib_token_bucket b = { .size = cases[i].size,
-						.refill_time_ms = cases[i].refill_ms,
-						.one_time_burst = cases[i].burst };
-		struct throttle throttle;
-		const char *refused = throttle_from_bucket(&b, &throttle);
-
-		if ((refused == NULL) != (cases[i].refused == NULL) ||
-		    (refused != NULL && strcmp(refused, cases[i].refused) != 0) ||
-		    (refused == NULL && (throttle.per_second != cases[i].rate ||
-					 throttle.max != cases[i].max)))
-			fail_msg("case %zu: %s, %llu, %llu", i, refused ? refused : "taken",
-				 (unsigned long long)throttle.per_second,
-				 (unsigned long long)throttle.max);
-	}
-}
-
 static void what_cannot_be_given_is_refused_by_name(void **state)
 {
-	static const struct squib_drive socket_drive = { .drive_id = "vhost", .socket = "/s" };
-	static const struct squib_token_bucket burst = { 1000, 1, 1000 }, ops = { 1000, 0, 1000 };
-	static const struct squib_rate_limiter burst_limiter = { .bandwidth = &burst };
+	static const struct squib_token_bucket ops = { 1000, 0, 1000 };
 	static const struct squib_rate_limiter ops_limiter = { .ops = &ops };
-	static const struct squib_drive burst_drive = { .drive_id = "rootfs", .path_on_host = "/d",
-							.rate_limiter = &burst_limiter,
-							.io_engine = SQUIB_IO_ENGINE_SYNC };
 	static const struct squib_drive plain_drive = { .drive_id = "d", .path_on_host = "/d",
 							.io_engine = SQUIB_IO_ENGINE_SYNC };
-	static const struct squib_network_interface eth0 = { .iface_id = "eth0" };
 	static const struct squib_pmem pmem = { .id = "pmem0" };
-	static const struct squib_vsock vsock = { .guest_cid = 3 };
 	static const struct squib_balloon balloon = { .amount_mib = 1 };
 	static const struct squib_memory_hotplug hotplug = { .total_size_mib = 128 };
 	static const struct squib_cpu_config cpu_config = { .kvm_capability_count = 1 };
 	static const struct squib_entropy entropy = { .rate_limiter = &ops_limiter };
 	static const struct squib_entropy plain_entropy = { 0 };
-	const struct squib_drive *const socket_drives[] = { &socket_drive };
-	const struct squib_drive *const burst_drives[] = { &burst_drive };
 	const struct squib_drive *drives[40];
-	const struct squib_network_interface *const interfaces[] = { &eth0 };
 	const struct squib_pmem *const pmems[] = { &pmem };
 	const struct { struct squib_machine machine; const char *want; } cases[] = {
-		{ { .network_interfaces = interfaces, .network_interface_count = 1 },
-		  "network interfaces yet (iface eth0)" },
 		{ { .pmems = pmems, .pmem_count = 1 }, "pmem devices yet (pmem pmem0)" },
-		{ { .vsock = &vsock }, "vsock devices yet" },
 		{ { .balloon = &balloon }, "balloon devices yet" },
 		{ { .memory_hotplug = &hotplug }, "memory hotplug yet" },
 		{ { .cpu_config = &cpu_config }, "custom CPU configurations yet" },
 		{ { .config = { .has_cpu_template = true, .cpu_template = SQUIB_CPU_TEMPLATE_T2 } },
 		  "CPU templates yet (template T2)" },
-		{ { .drives = socket_drives, .drive_count = 1 }, "vhost-user drives yet (drive vhost)" },
-		{ { .drives = burst_drives, .drive_count = 1 },
-		  "a rate limiter with one_time_burst yet (drive rootfs)" },
 		{ { .entropy = &entropy }, "a rate limiter with ops yet (entropy device)" },
 	};
 	struct fixture *f = *state;
@@ -736,53 +633,51 @@ static bool has(const struct args *args, const char *want)
 
 static void arguments_of_a_machine(void **state)
 {
-	static const struct squib_token_bucket bytes = { 2000000, 0, 1000 }, ops = { 50, 0, 100 };
-	static const struct squib_rate_limiter limiter = { &bytes, &ops };
+	static const struct squib_token_bucket bytes = { 2000000, 0, 1000 };
 	static const struct squib_rate_limiter bytes_only = { .bandwidth = &bytes };
-	static const struct squib_drive root = { .drive_id = "evil,readonly=off", .is_root_device = true,
-						 .is_read_only = true, .path_on_host = "/a,b",
-						 .io_engine = SQUIB_IO_ENGINE_SYNC };
-	static const struct squib_drive data = { .drive_id = "data", .path_on_host = "/c",
-						 .cache_type = SQUIB_CACHE_WRITEBACK,
-						 .io_engine = SQUIB_IO_ENGINE_ASYNC,
-						 .rate_limiter = &limiter };
+	static const struct squib_drive root = { .drive_id = "evil,readonly=off",
+						 .is_root_device = true, .path_on_host = "/evil,b" };
+	static const struct squib_network_interface eth0 = {
+		.iface_id = "evil0", .host_dev_name = "evil,x", .has_guest_mac = true,
+		.guest_mac = { 6, 0, 0xac, 0x10, 0, 2 }, .has_mtu = true, .mtu = 9000,
+	};
+	static const struct squib_network_interface eth1 = { .iface_id = "evil1" };
+	static const struct squib_vsock vsock = { .guest_cid = 3, .uds_path = "/evil" };
 	static const struct squib_entropy entropy = { .rate_limiter = &bytes_only };
-	const struct squib_drive *const drives[] = { &root, &data };
+	static const int device_fds[] = { 60, 61, 62, 63 };
+	const struct squib_drive *const drives[] = { &root };
+	const struct squib_network_interface *const interfaces[] = { &eth0, &eth1 };
 	struct squib_machine machine = { .config = { .vcpu_count = 4, .smt = true,
 						     .mem_size_mib = 128 },
-					 .drives = drives, .drive_count = 2, .entropy = &entropy };
-	int fd = memfd_create("drive", MFD_CLOEXEC);
-	const struct engine_file files[] = { { fd, "/a,b" }, { fd, "/c" } };
+					 .drives = drives, .drive_count = 1,
+					 .network_interfaces = interfaces,
+					 .network_interface_count = 2, .vsock = &vsock,
+					 .entropy = &entropy };
 	struct qemu_args params = { .program = "/q", .instance_id = "vm-1", .machine = &machine,
-				    .drives = files, .cmdline = "a=b,c -- d", .kernel_fd = 50,
-				    .initrd_fd = -1, .qmp_fd = 51, .serial_fd = 52,
+				    .device_fds = device_fds, .cmdline = "a=b,c -- d",
+				    .kernel_fd = 50, .initrd_fd = -1, .qmp_fd = 51, .serial_fd = 52,
 				    .guest_log_fd = 53, .arch = SQUIB_ARCH_X86_64 };
 	CLEANUP(args_done) struct args x86 = { 0 };
 	CLEANUP(args_done) struct args arm = { 0 };
-	char text[256];
 
 	(void)state;
-	assert_int_equal(ftruncate(fd, 1025), 0);
 	assert_int_equal(qemu_args_build(&params, &x86), 0);
 	assert_null(x86.argv[x86.count]);
 	assert_true(has(&x86, "vm-1") && has(&x86, "a=b,c -- d") && has(&x86, "/dev/fd/50"));
 	assert_true(has(&x86, "4,sockets=1,cores=2,threads=2"));
 	assert_true(has(&x86, "tcg") && has(&x86, "i8042") && has(&x86, "guest_errors"));
 	assert_false(has(&x86, "-initrd"));
-	snprintf(text, sizeof(text), "fd=%d,set=1", fd);
-	assert_true(has(&x86, text));
-	assert_true(has(&x86, "driver=throttle,node-name=drive0.0,throttle-group=limit0,read-only=on,"
-			"file.driver=raw,file.size=1024,file.file.driver=file,"
-			"file.file.filename=/dev/fdset/0,file.file.auto-read-only=off,"
-			"file.file.locking=off,file.file.aio=threads,file.file.cache.no-flush=on"));
-	assert_true(has(&x86, "driver=throttle,node-name=drive1.0,throttle-group=limit1,read-only=off,"
-			"file.driver=raw,file.size=1024,file.file.driver=file,"
-			"file.file.filename=/dev/fdset/1,file.file.auto-read-only=off,"
-			"file.file.locking=off,file.file.aio=io_uring,file.file.cache.no-flush=off"));
-	assert_true(has(&x86, "{\"qom-type\":\"throttle-group\",\"id\":\"limit1\",\"limits\":"
-			"{\"bps-total\":2000000,\"bps-total-max\":2000000,\"iops-total\":500,"
-			"\"iops-total-max\":0}}"));
-	assert_true(has(&x86, "virtio-rng-device,rng=entropy,bus=virtio-mmio-bus.21,"
+	assert_true(has(&x86, "memory-backend-memfd,id=ram,size=128M,share=on"));
+	assert_true(has(&x86, "socket,id=device0,fd=60") && has(&x86, "socket,id=device3,fd=63"));
+	assert_true(has(&x86, "vhost-user-blk,chardev=device0,bus=virtio-mmio-bus.23,"
+			"num-queues=1,queue-size=256,config-wce=off"));
+	assert_true(has(&x86, "vhost-user,id=net1,chardev=device1"));
+	assert_true(has(&x86, "virtio-net-device,netdev=net1,bus=virtio-mmio-bus.22,"
+			"mac=06:00:ac:10:00:02,rx_queue_size=256,tx_queue_size=256,ctrl_vq=off,"
+			"host_mtu=9000"));
+	assert_true(has(&x86, "vhost-user,id=net2,chardev=device2"));
+	assert_true(has(&x86, "vhost-user-vsock-device,chardev=device3,bus=virtio-mmio-bus.20"));
+	assert_true(has(&x86, "virtio-rng-device,rng=entropy,bus=virtio-mmio-bus.19,"
 			"max-bytes=2000000,period=1000"));
 	for (size_t i = 0; i < x86.count; i++)
 		assert_null(strstr(x86.argv[i], "evil"));
@@ -797,7 +692,6 @@ static void arguments_of_a_machine(void **state)
 			"hugetlbsize=2M"));
 	assert_true(has(&arm, "/dev/fd/54"));
 	assert_false(has(&arm, "-d") || has(&arm, "i8042"));
-	close(fd);
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -817,9 +711,7 @@ int main(int argc, char **argv)
 		CASE(ends_that_the_guest_did_not_want_are_failures),
 		CASE(a_deaf_qemu_is_a_fault_not_a_hang),
 		CASE(a_megabyte_goes_in_and_out_without_loss),
-		CASE(a_drive_s_change_that_fails_is_told_and_may_be_repeated),
 		CASE(qemu_does_not_outlive_us),
-		cmocka_unit_test(limits_are_translated_or_refused),
 		CASE(what_cannot_be_given_is_refused_by_name),
 		cmocka_unit_test(arguments_of_a_machine),
 	};

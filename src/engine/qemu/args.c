@@ -135,14 +135,19 @@ static int slot_of(enum squib_arch arch, size_t device)
 /* The channel of the next device that is served to QEMU, and QEMU's name for it. */
 static void add_channel(struct args *args, const struct qemu_args *params, size_t device)
 {
+	const struct qemu_peer *peer = &params->peers[device];
+
 	add(args, "-chardev");
-	add(args, "socket,id=device%zu,fd=%d", device, params->device_fds[device]);
-	add(args, "-device");
+	if (peer->fd >= 0)
+		add(args, "socket,id=device%zu,fd=%d", device, peer->fd);
+	else
+		add(args, "socket,id=device%zu,path=%s,abstract=on", device, peer->address);
 }
 
 static void add_drive(struct args *args, const struct qemu_args *params, size_t device)
 {
 	add_channel(args, params, device);
+	add(args, "-device");
 	add(args, "vhost-user-blk,chardev=device%zu,bus=virtio-mmio-bus.%d,num-queues=1,"
 	    "queue-size=%u,config-wce=off", device, slot_of(params->arch, device), QUEUE_SIZE);
 }
@@ -168,22 +173,27 @@ static void mac_text(char text[static MAC_TEXT_MAX], const struct squib_network_
 static void add_network_interface(struct args *args, const struct qemu_args *params,
 				  const struct squib_network_interface *interface, size_t device)
 {
+	static const char without_control_queue[] =
+		",ctrl_vq=off,ctrl_rx=off,ctrl_rx_extra=off,ctrl_vlan=off,ctrl_mac_addr=off,"
+		"ctrl_guest_offloads=off,guest_announce=off";
 	char mac[MAC_TEXT_MAX], mtu[32] = "";
 
 	mac_text(mac, interface);
 	if (interface->has_mtu)
 		snprintf(mtu, sizeof(mtu), ",host_mtu=%u", interface->mtu);
+	add_channel(args, params, device);
 	add(args, "-netdev");
 	add(args, "vhost-user,id=net%zu,chardev=device%zu", device, device);
-	add_channel(args, params, device);
+	add(args, "-device");
 	add(args, "virtio-net-device,netdev=net%zu,bus=virtio-mmio-bus.%d,mac=%s,rx_queue_size=%u,"
-	    "tx_queue_size=%u,ctrl_vq=off%s", device, slot_of(params->arch, device), mac, QUEUE_SIZE,
-	    QUEUE_SIZE, mtu);
+	    "tx_queue_size=%u%s%s", device, slot_of(params->arch, device), mac, QUEUE_SIZE, QUEUE_SIZE,
+	    without_control_queue, mtu);
 }
 
 static void add_vsock(struct args *args, const struct qemu_args *params, size_t device)
 {
 	add_channel(args, params, device);
+	add(args, "-device");
 	add(args, "vhost-user-vsock-device,chardev=device%zu,bus=virtio-mmio-bus.%d", device,
 	    slot_of(params->arch, device));
 }

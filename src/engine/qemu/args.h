@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "engine/engine.h"
+#include "engine/qemu/devices.h"
 
 /*
  * virtio-mmio slots. On microvm with the second IOAPIC slot 0 (GSI 24) never gets an interrupt, so
@@ -34,7 +35,7 @@ struct qemu_args {
 	enum squib_arch arch;
 	bool kvm;
 	const struct squib_machine *machine;
-	const int *device_fds;	/* vhost-user channels: drives, network interfaces, vsock */
+	const struct qemu_peer *peers;	/* of drives, network interfaces, vsock */
 	const char *cmdline;
 	int kernel_fd;
 	int initrd_fd;		/* -1: none */

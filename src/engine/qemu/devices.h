@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The devices that QEMU's guest has of us: each is served to QEMU over vhost-user on a socket that
- * QEMU inherits.
+ * The devices that QEMU's guest has of us: each is served to QEMU over vhost-user, on a socket that
+ * QEMU connects to. (It takes an inherited one for drives, but for a network device it wants an
+ * address.) The addresses are of the kernel's choice, without a file, and only QEMU is let in.
  *
  * QEMU's main thread waits for their answers, so they must be served whenever we wait for QEMU. They
  * therefore have a loop of their own, which is a source of the monitor's, and which the engine
@@ -10,7 +11,11 @@
 #ifndef SQUIB_ENGINE_QEMU_DEVICES_H
 #define SQUIB_ENGINE_QEMU_DEVICES_H
 
+#include <sys/types.h>
+
 #include "engine/device_set.h"
+
+#define QEMU_ADDRESS_MAX 16
 
 struct qemu_devices;
 
@@ -19,13 +24,21 @@ int qemu_devices_new(const struct engine_params *params, const struct engine_mac
 		     struct qemu_devices **ret_devices, struct fault *fault);
 void qemu_devices_free(struct qemu_devices *devices);	/* accepts NULL */
 
+/* How QEMU reaches a device. */
+struct qemu_peer {
+	int fd;				/* connected, to be inherited; -1: by the address */
+	char address[QEMU_ADDRESS_MAX];	/* in the abstract namespace (unix(7)) */
+};
+
 /**
- * qemu_devices_peers() - QEMU's ends, in attach order: drives, network interfaces, vsock
+ * qemu_devices_peers() - in attach order: drives, network interfaces, vsock
  *
- * Those of drives by "socket" lead to the other process. Until qemu_devices_close_peers().
+ * Those of drives by "socket" lead to the other process.
  */
-const int *qemu_devices_peers(const struct qemu_devices *devices, size_t *ret_count);
-void qemu_devices_close_peers(struct qemu_devices *devices);
+const struct qemu_peer *qemu_devices_peers(const struct qemu_devices *devices, size_t *ret_count);
+
+/** qemu_devices_expect() - process @pid is QEMU, and has all it inherits */
+void qemu_devices_expect(struct qemu_devices *devices, pid_t pid);
 
 /** qemu_devices_fd() - polls readable when they have something to do */
 int qemu_devices_fd(const struct qemu_devices *devices);

@@ -572,15 +572,15 @@ static int open_channels(struct qemu_engine *qemu, struct launch *launch)
 static int spawn(struct qemu_engine *qemu, struct launch *launch)
 {
 	const struct engine_machine *machine = launch->machine;
-	size_t device_count;
-	const int *devices = qemu_devices_peers(qemu->devices, &device_count);
+	size_t device_count, fd_count = 5;
+	const struct qemu_peer *peers = qemu_devices_peers(qemu->devices, &device_count);
 	struct qemu_args params = {
 		.program = launch->program,
 		.instance_id = qemu->params.instance_id,
 		.arch = qemu->params.arch,
 		.kvm = launch->kvm,
 		.machine = machine->description,
-		.device_fds = devices,
+		.peers = peers,
 		.cmdline = buf_str(&launch->cmdline),
 		.kernel_fd = launch->kernel.fd,
 		.initrd_fd = machine->initrd.fd,
@@ -596,8 +596,10 @@ static int spawn(struct qemu_engine *qemu, struct launch *launch)
 
 	if (r < 0)
 		return r;
-	memcpy(fds + 5, devices, device_count * sizeof(fds[0]));
-	return process_spawn(args.argv, fds, 5 + device_count, launch->words_fd, &qemu->process);
+	for (size_t i = 0; i < device_count; i++)
+		if (peers[i].fd >= 0)
+			fds[fd_count++] = peers[i].fd;
+	return process_spawn(args.argv, fds, fd_count, launch->words_fd, &qemu->process);
 }
 
 static int watch(struct qemu_engine *qemu)
@@ -730,7 +732,7 @@ static int launch(struct qemu_engine *qemu, struct launch *launch, struct fault 
 	fd_close(fd_take(&launch->serial_fd));
 	fd_close(fd_take(&launch->words_fd));
 	fd_close(fd_take(&launch->guest_log_fd));
-	qemu_devices_close_peers(qemu->devices);
+	qemu_devices_expect(qemu->devices, qemu->process.pid);
 	return bring_up(qemu, fault);
 }
 

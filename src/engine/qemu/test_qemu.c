@@ -644,7 +644,8 @@ static void arguments_of_a_machine(void **state)
 	static const struct squib_network_interface eth1 = { .iface_id = "evil1" };
 	static const struct squib_vsock vsock = { .guest_cid = 3, .uds_path = "/evil" };
 	static const struct squib_entropy entropy = { .rate_limiter = &bytes_only };
-	static const int device_fds[] = { 60, 61, 62, 63 };
+	static const struct qemu_peer peers[] = { { 60, "" }, { -1, "00001" }, { -1, "00002" },
+						  { -1, "00003" } };
 	const struct squib_drive *const drives[] = { &root };
 	const struct squib_network_interface *const interfaces[] = { &eth0, &eth1 };
 	struct squib_machine machine = { .config = { .vcpu_count = 4, .smt = true,
@@ -654,7 +655,7 @@ static void arguments_of_a_machine(void **state)
 					 .network_interface_count = 2, .vsock = &vsock,
 					 .entropy = &entropy };
 	struct qemu_args params = { .program = "/q", .instance_id = "vm-1", .machine = &machine,
-				    .device_fds = device_fds, .cmdline = "a=b,c -- d",
+				    .peers = peers, .cmdline = "a=b,c -- d",
 				    .kernel_fd = 50, .initrd_fd = -1, .qmp_fd = 51, .serial_fd = 52,
 				    .guest_log_fd = 53, .arch = SQUIB_ARCH_X86_64 };
 	CLEANUP(args_done) struct args x86 = { 0 };
@@ -668,13 +669,15 @@ static void arguments_of_a_machine(void **state)
 	assert_true(has(&x86, "tcg") && has(&x86, "i8042") && has(&x86, "guest_errors"));
 	assert_false(has(&x86, "-initrd"));
 	assert_true(has(&x86, "memory-backend-memfd,id=ram,size=128M,share=on"));
-	assert_true(has(&x86, "socket,id=device0,fd=60") && has(&x86, "socket,id=device3,fd=63"));
+	assert_true(has(&x86, "socket,id=device0,fd=60") &&
+		    has(&x86, "socket,id=device3,path=00003,abstract=on"));
 	assert_true(has(&x86, "vhost-user-blk,chardev=device0,bus=virtio-mmio-bus.23,"
 			"num-queues=1,queue-size=256,config-wce=off"));
 	assert_true(has(&x86, "vhost-user,id=net1,chardev=device1"));
 	assert_true(has(&x86, "virtio-net-device,netdev=net1,bus=virtio-mmio-bus.22,"
 			"mac=06:00:ac:10:00:02,rx_queue_size=256,tx_queue_size=256,ctrl_vq=off,"
-			"host_mtu=9000"));
+			"ctrl_rx=off,ctrl_rx_extra=off,ctrl_vlan=off,ctrl_mac_addr=off,"
+			"ctrl_guest_offloads=off,guest_announce=off,host_mtu=9000"));
 	assert_true(has(&x86, "vhost-user,id=net2,chardev=device2"));
 	assert_true(has(&x86, "vhost-user-vsock-device,chardev=device3,bus=virtio-mmio-bus.20"));
 	assert_true(has(&x86, "virtio-rng-device,rng=entropy,bus=virtio-mmio-bus.19,"

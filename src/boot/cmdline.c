@@ -147,6 +147,12 @@ int cmdline_build(const struct cmdline_params *params, struct buf *ret_line, str
 	if (params->tsc_early_khz != 0) {
 		add(ret_line, "tsc_early_khz=");
 		buf_addf(ret_line, "%u", params->tsc_early_khz);
+		/*
+		 * Else, when a busy host makes its ticks late, Linux takes the TSC for wrong and
+		 * keeps time by the ticks.
+		 */
+		if (!has_word(kernel, "tsc="))
+			add(ret_line, "tsc=reliable");
 	}
 	if (init.len > 0) {
 		buf_adds(ret_line, INIT_SEPARATOR);

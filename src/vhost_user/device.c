@@ -13,6 +13,7 @@
  */
 #include "vhost_user/device.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_ids.h>
@@ -421,6 +422,8 @@ static int handle(struct vhost_user_device *t, struct vu_message *message)
 
 static void close_channel(struct vhost_user_device *t)
 {
+	if (t->channel.fd < 0)
+		return;
 	loop_remove(t->loop, &t->source);
 	t->source.fd = -1;
 	vu_channel_done(&t->channel);
@@ -463,6 +466,7 @@ int vhost_user_device_new(const struct vhost_user_params *params,
 	struct vhost_user_device *t = calloc(1, sizeof(*t));
 	int r;
 
+	assert(!params->device->ops->served_elsewhere);
 	if (t == NULL)
 		return -ENOMEM;
 	t->transport = (struct virtio_transport){ .interrupt_queue = rings_interrupt_queue,

@@ -7,8 +7,8 @@
  * after that is not the driver's any more. While the machine stands still the back end finishes what
  * it has; nobody looks at memory then, since a machine with such a drive cannot be saved.
  *
- * activate() and reset() come from a vCPU, which may not take sources from the loop: the channel is shut
- * down when something goes wrong, and the loop sees it hang up.
+ * activate() and reset() come from a vCPU, which may not take sources from the loop: the channel is
+ * shut down when something goes wrong, and the loop sees it hang up.
  */
 #include "vhost_user/block.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What both sides of vhost-user say (QEMU's docs/interop/vhost-user.rst): numbers in the host's byte
- * order, a header, a payload, and descriptors beside it. The front end is the one that has the guest, the
- * back end serves the queues.
+ * order, a header, a payload, and descriptors beside it. The front end is the one that has the
+ * guest, the back end serves the queues.
  */
 #ifndef SQUIB_VHOST_USER_PROTOCOL_H
 #define SQUIB_VHOST_USER_PROTOCOL_H

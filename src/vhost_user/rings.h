@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Between device.c, which understands messages, and rings.c, which lets the device serve the rings
- * that they describe. Indexes are below the device's queue_count. The loop's thread; the device's lock is
- * not held.
+ * that they describe. Indexes are below the device's queue_count. The loop's thread; the device's
+ * lock is not held.
  */
 #ifndef SQUIB_VHOST_USER_RINGS_H
 #define SQUIB_VHOST_USER_RINGS_H

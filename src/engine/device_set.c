@@ -89,10 +89,13 @@ static int add_drive(struct building *building, size_t index)
 					      .device = device, .drive = drive });
 }
 
-static int add_socket_drive(struct building *building, const struct squib_drive *drive)
+static int add_socket_drive(struct building *building, size_t index)
 {
+	const struct engine_machine *machine = building->params->machine;
+	const struct squib_drive *drive = machine->description->drives[index];
 	struct vhost_user_block_params params = {
 		.config = drive,
+		.fd = machine->drives[index].fd,
 		.loop = building->params->loop,
 		.log = building->params->engine->log,
 		.metrics = building->params->engine->metrics,
@@ -117,10 +120,8 @@ static int add_drives(struct building *building)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < description->drive_count; i++) {
-		const struct squib_drive *drive = description->drives[i];
-
-		r = drive->socket != NULL ? add_socket_drive(building, drive)
-					  : add_drive(building, i);
+		r = description->drives[i]->socket != NULL ? add_socket_drive(building, i)
+							   : add_drive(building, i);
 	}
 	return r;
 }

@@ -74,7 +74,7 @@ struct engine_machine {
 	const struct squib_machine *description;
 	struct engine_file kernel;
 	struct engine_file initrd;			/* fd -1: none */
-	const struct engine_file *drives;		/* as description->drives; fd -1 for vhost-user */
+	const struct engine_file *drives;		/* as description->drives; or connected sockets */
 	/*
 	 * As description->network_interfaces; the engine takes them over and leaves NULL. NULL from
 	 * the start where the monitor makes none.

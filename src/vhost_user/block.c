@@ -15,6 +15,7 @@
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
@@ -423,15 +424,17 @@ int vhost_user_block_connect(const char *path, struct fault *fault)
 	return fd < 0 ? fault_of_connect(fault, fd) : fd;
 }
 
-static int connect_backend(struct vhost_user_block *block, const struct squib_drive *config,
-			   struct fault *fault)
+static int ask_backend(struct vhost_user_block *block, const struct vhost_user_block_params *params,
+		       struct fault *fault)
 {
-	int r = vu_frontend_connect(&block->frontend, config->socket);
+	int fd = fcntl(params->fd, F_DUPFD_CLOEXEC, 0);
+	int r;
 
-	if (r < 0)
-		return fault_of_connect(fault, r);
+	if (fd < 0)
+		return fault_of_connect(fault, -errno);
+	vu_frontend_init(&block->frontend, fd);
 	vu_frontend_begin(&block->frontend, TIMEOUT_MS);
-	r = negotiate(block, config->cache_type == SQUIB_CACHE_WRITEBACK, fault);
+	r = negotiate(block, params->config->cache_type == SQUIB_CACHE_WRITEBACK, fault);
 	if (r == 0 && has_config(block)) {
 		r = read_backend_config(block);
 		if (r < 0)
@@ -457,7 +460,8 @@ int vhost_user_block_new(const struct vhost_user_block_params *params,
 	block->call = (struct loop_source){ .fd = -1, .events = EPOLLIN | EPOLLET,
 					    .ready = call_ready };
 	block->hangup = (struct loop_source){ .fd = -1, .events = EPOLLRDHUP, .ready = hangup_ready };
-	r = connect_backend(block, params->config, fault);
+	vu_frontend_init(&block->frontend, -1);
+	r = ask_backend(block, params, fault);
 	if (r < 0)
 		goto fail;
 	block->counters = metrics_vhost_user_block_register(params->metrics, params->config->drive_id);

@@ -15,8 +15,16 @@
 
 struct virtio_device;
 
+/**
+ * vhost_user_block_connect() - to the back end that listens at @path
+ *
+ * Return: a connected socket, non-blocking, or -errno with @fault.
+ */
+int vhost_user_block_connect(const char *path, struct fault *fault);
+
 struct vhost_user_block_params {
 	const struct squib_drive *config;	/* has a socket; read during the call only */
+	int fd;					/* vhost_user_block_connect()ed to it; duplicated */
 	struct loop *loop;
 	struct log *log;
 	struct metrics *metrics;
@@ -24,7 +32,7 @@ struct vhost_user_block_params {
 };
 
 /**
- * vhost_user_block_new() - connect to the back end, and ask what it has
+ * vhost_user_block_new() - ask the back end what it has
  *
  * Waits for it for up to two seconds. If it is gone later, which is logged, requests of the guest are
  * not completed any more. The loop's thread.
@@ -33,13 +41,6 @@ struct vhost_user_block_params {
  */
 int vhost_user_block_new(const struct vhost_user_block_params *params,
 			 struct virtio_device **ret_device, struct fault *fault);
-
-/**
- * vhost_user_block_connect() - to the back end alone, for another monitor that uses it
- *
- * Return: a connected socket, non-blocking, or -errno with @fault.
- */
-int vhost_user_block_connect(const char *path, struct fault *fault);
 
 /**
  * vhost_user_block_update_config() - the back end's disk may have changed: look, and tell the guest

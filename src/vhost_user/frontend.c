@@ -30,13 +30,10 @@ int vu_connect(const char *path)
 	return fd_take(&fd);
 }
 
-int vu_frontend_connect(struct vu_frontend *frontend, const char *path)
+void vu_frontend_init(struct vu_frontend *frontend, int fd)
 {
-	int fd = vu_connect(path);
-
 	*frontend = (struct vu_frontend){ 0 };
-	vu_channel_init(&frontend->channel, fd < 0 ? -1 : fd);
-	return fd < 0 ? fd : 0;
+	vu_channel_init(&frontend->channel, fd);
 }
 
 void vu_frontend_done(struct vu_frontend *frontend)

@@ -4,7 +4,7 @@
  * than vu_frontend_begin() allows. After a failure nothing is known of what the back end will
  * say next, so the channel is shut down and all further requests fail.
  *
- * Threads: none here; who owns it locks. Descriptors are not taken over.
+ * Threads: none here; who owns it locks. Descriptors that are sent are not taken over.
  */
 #ifndef SQUIB_VHOST_USER_FRONTEND_H
 #define SQUIB_VHOST_USER_FRONTEND_H
@@ -23,8 +23,8 @@ struct vu_frontend {
 /** vu_connect() - a socket, non-blocking, that is connected to who listens at @path; or -errno */
 int vu_connect(const char *path);
 
-/** vu_frontend_connect() - to who listens at @path; 0 or -errno. vu_frontend_done() in any case */
-int vu_frontend_connect(struct vu_frontend *frontend, const char *path);
+/** vu_frontend_init() - @fd: from vu_connect(), taken over */
+void vu_frontend_init(struct vu_frontend *frontend, int fd);
 void vu_frontend_done(struct vu_frontend *frontend);
 
 /** vu_frontend_begin() - from now on there are @timeout_ms for what is asked and told */

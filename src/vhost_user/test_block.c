@@ -287,8 +287,14 @@ static int connect_drive(struct front *front, const char *path, enum squib_cache
 	struct squib_drive drive = { .drive_id = "disk", .socket = path, .cache_type = cache };
 	struct vhost_user_block_params params = { .config = &drive, .loop = front->driver.loop,
 						  .metrics = front->driver.metrics };
+	int r;
 
-	return vhost_user_block_new(&params, &front->device, fault);
+	params.fd = vhost_user_block_connect(path, fault);
+	if (params.fd < 0)
+		return params.fd;
+	r = vhost_user_block_new(&params, &front->device, fault);
+	fd_close(params.fd);
+	return r;
 }
 
 static void attach(struct front *front)

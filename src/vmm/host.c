@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "config/machine.h"
 #include "net/tap.h"
+#include "vhost_user/block.h"
 #include "virtio/block_uring.h"
 
 struct host_file {
@@ -22,7 +23,7 @@ struct host_file {
 struct host_drive {
 	struct host_drive *next;
 	char *drive_id;
-	struct host_file file;		/* fd -1: a vhost-user drive */
+	struct host_file file;		/* or a connected socket */
 };
 
 struct host_tap {
@@ -32,6 +33,7 @@ struct host_tap {
 };
 
 struct host {
+	bool offline;
 	struct host_file kernel;
 	struct host_file initrd;
 	struct host_drive *drives;
@@ -71,12 +73,13 @@ static void host_tap_free(struct host_tap *tap)
 	free(tap);
 }
 
-int host_new(struct host **ret_host)
+int host_new(bool offline, struct host **ret_host)
 {
 	struct host *host = calloc(1, sizeof(*host));
 
 	if (host == NULL)
 		return -ENOMEM;
+	host->offline = offline;
 	host->kernel = host->initrd = host->vsock = HOST_FILE_NONE;
 	*ret_host = host;
 	return 0;
@@ -240,19 +243,31 @@ static int open_drive(const struct squib_drive *config, struct host_file *file,
 	return check_io_engine(config, fd, fault);
 }
 
+static int connect_drive(const struct squib_drive *config, struct host_file *ret_file,
+			 struct fault *fault)
+{
+	int fd = vhost_user_block_connect(config->socket, fault);
+
+	if (fd < 0)
+		return fd;
+	ret_file->fd = fd;
+	ret_file->path = strdup(config->socket);
+	return 0;
+}
+
 int host_set_drive(struct host *host, const struct squib_drive *config, struct fault *fault)
 {
 	CLEANUP(host_file_done) struct host_file file = HOST_FILE_NONE;
 	struct host_drive *drive;
+	int r = 0;
 
-	if (config->path_on_host != NULL) {
-		int r = open_drive(config, &file, fault);
-
-		if (r < 0) {
-			fault_prefix(fault, "Drive config error: Unable to create the virtio block "
-				     "device: ");
-			return r;
-		}
+	if (config->path_on_host != NULL)
+		r = open_drive(config, &file, fault);
+	else if (!host->offline)
+		r = connect_drive(config, &file, fault);
+	if (r < 0) {
+		fault_prefix(fault, "Drive config error: Unable to create the virtio block device: ");
+		return r;
 	}
 	drive = find_drive(host, config->drive_id);
 	if (drive == NULL)

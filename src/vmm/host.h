@@ -14,7 +14,8 @@
 
 struct host;
 
-int host_new(struct host **ret_host);
+/** host_new() - @offline: connect to nobody, since there will be no guest. 0 or -errno */
+int host_new(bool offline, struct host **ret_host);
 void host_free(struct host *host);
 
 /**

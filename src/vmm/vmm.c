@@ -314,7 +314,7 @@ int vmm_new(const struct vmm_params *params, struct vmm **ret_vmm)
 	vmm->metrics_timer.source.fd = -1;
 	vmm->actions = (struct loop_source){ .fd = squib_controller_fd(params->controller),
 					     .events = EPOLLIN, .ready = actions_ready };
-	r = host_new(&vmm->host);
+	r = host_new(params->network == VMM_NETWORK_NONE, &vmm->host);
 	if (r == 0)
 		r = mmds_new(&mmds, &vmm->mmds);
 	if (r == 0)

@@ -2,6 +2,7 @@
 #include "engine/qemu/devices.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,6 @@
 #include <sys/un.h>
 
 #include "base/fd.h"
-#include "vhost_user/block.h"
 #include "vhost_user/device.h"
 
 /* A device, before and after QEMU has connected to it. */
@@ -139,31 +139,31 @@ static int add_place(struct qemu_devices *devices, struct fault *fault)
 	return r < 0 ? failed(fault, r) : 0;
 }
 
-static int connect_drive(struct qemu_devices *devices, const struct squib_drive *drive,
+/* One by "socket": QEMU talks to the other process itself. */
+static int add_connected(struct qemu_devices *devices, const struct engine_file *file,
 			 struct fault *fault)
 {
-	int fd = vhost_user_block_connect(drive->socket, fault);
+	int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
 
-	if (fd < 0) {
-		fault_prefix(fault, "Unable to attach block device to Vmm: ");
-		return fd;
-	}
+	if (fd < 0)
+		return failed(fault, -errno);
 	devices->peers[devices->peer_count++].fd = fd;
 	return 0;
 }
 
-static int add_all(struct qemu_devices *devices, const struct squib_machine *machine,
+static int add_all(struct qemu_devices *devices, const struct engine_machine *machine,
 		   struct fault *fault)
 {
+	const struct squib_machine *description = machine->description;
 	size_t device_count = device_set_count(devices->set);
 	int r = 0;
 
 	devices->places = calloc(device_count + 1, sizeof(devices->places[0]));
 	if (devices->places == NULL)
 		return failed(fault, -ENOMEM);
-	for (size_t i = 0; r == 0 && i < machine->drive_count; i++)
-		r = machine->drives[i]->socket != NULL ?
-			    connect_drive(devices, machine->drives[i], fault) :
+	for (size_t i = 0; r == 0 && i < description->drive_count; i++)
+		r = description->drives[i]->socket != NULL ?
+			    add_connected(devices, &machine->drives[i], fault) :
 			    add_place(devices, fault);
 	while (r == 0 && devices->place_count < device_count)
 		r = add_place(devices, fault);
@@ -203,7 +203,7 @@ int qemu_devices_new(const struct engine_params *params, const struct engine_mac
 	set_params.loop = devices->loop;
 	r = device_set_new(&set_params, &devices->set, fault);
 	if (r == 0)
-		r = add_all(devices, machine->description, fault);
+		r = add_all(devices, machine, fault);
 	if (r < 0) {
 		qemu_devices_free(devices);
 		return r;

@@ -13,11 +13,13 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "base/fd.h"
 #include "virtio/test_vsock_guest.h"
+#include "virtio/vsock_unix.h"
 
 #define FIRST_PORT UINT32_C(0x40000000)
 
@@ -277,6 +279,20 @@ static void nobody_listens_and_the_guest_gets_a_reset(void **state)
 	guest_done(&guest);
 }
 
+static void a_path_may_be_too_long(void **state)
+{
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	int fd = vsock_unix_socket();
+
+	(void)state;
+	memset(path, 'p', sizeof(path));
+	path[sizeof(path) - 2] = '\0';		/* "_1" still fits, without its NUL */
+	assert_int_equal(vsock_unix_connect(fd, path, 1), -ENAMETOOLONG);
+	path[sizeof(path) - 3] = '\0';
+	assert_int_equal(vsock_unix_connect(fd, path, 1), -ENOENT);
+	fd_close(fd);
+}
+
 static void a_full_backlog_is_waited_for(void **state)
 {
 	struct guest guest;
@@ -352,6 +368,26 @@ static void what_is_for_nobody_is_answered_or_dropped(void **state)
 		assert_int_equal(packet.header.dst_port, header.src_port);
 		assert_int_equal(packet.header.buf_alloc, 0);
 	}
+	guest_done(&guest);
+}
+
+static void credit_is_told_when_asked_for(void **state)
+{
+	struct guest guest;
+	uint32_t port;
+	int fd;
+
+	(void)state;
+	start(&guest);
+	fd = open_from_host(&guest, 1, &port);
+	guest_send(&guest, 1, port, VIRTIO_VSOCK_OP_RW, 0, 0, "abc", 3);
+	guest_expect_nothing(&guest);
+	guest_send(&guest, 1, port, VIRTIO_VSOCK_OP_CREDIT_REQUEST, 0, 0, NULL, 0);
+	guest_expect(&guest, VIRTIO_VSOCK_OP_CREDIT_UPDATE, &packet);
+	assert_int_equal(packet.header.fwd_cnt, 3);
+	assert_int_equal(packet.header.buf_alloc, 65536);
+	guest_expect_nothing(&guest);
+	fd_close(fd);
 	guest_done(&guest);
 }
 
@@ -645,8 +681,10 @@ int main(void)
 		cmocka_unit_test(a_split_line_is_none),
 		cmocka_unit_test(a_refused_port_closes_without_a_word),
 		cmocka_unit_test(nobody_listens_and_the_guest_gets_a_reset),
+		cmocka_unit_test(a_path_may_be_too_long),
 		cmocka_unit_test(a_full_backlog_is_waited_for),
 		cmocka_unit_test(what_is_for_nobody_is_answered_or_dropped),
+		cmocka_unit_test(credit_is_told_when_asked_for),
 		cmocka_unit_test(a_request_twice_is_one),
 		cmocka_unit_test(a_response_to_no_request_is_none),
 		cmocka_unit_test(resets_are_bounded_and_none_is_lost),

@@ -356,6 +356,49 @@ static void streams_take_turns(void **state)
 	guest_done(&guest);
 }
 
+static void a_round_leaves_the_loop_to_others(void **state)
+{
+	struct vsock_header header = { .src_cid = GUEST_CID, .dst_cid = 2, .type = 1,
+				       .op = VIRTIO_VSOCK_OP_RW, .len = VSOCK_DATA_BYTES_MAX };
+	struct guest guest;
+	uint32_t port;
+	int fds[6];
+
+	(void)state;
+	guest_init(&guest);
+	guest_start(&guest, 3, 6);
+	for (uint32_t i = 0; i < 6; i++)
+		fds[i] = open_from_host(&guest, 1 + i, &port);
+	guest.refill = false;
+	for (uint32_t i = 0; i < 6; i++) {
+		for (unsigned int j = 0; j < 4; j++)
+			host_write(fds[i], block, 50000);
+		driver_run(&guest.driver);
+	}
+	while (guest_take(&guest, &packet))
+		;
+	guest_add_buffers(&guest, GUEST_RING);
+	assert_int_equal(loop_run_once(guest.driver.loop, 0), 0);
+	for (unsigned int i = 0; i < GUEST_RING; i++)
+		assert_true(guest_take(&guest, &packet));
+	guest_add_buffers(&guest, GUEST_RING);
+	driver_run(&guest.driver);
+	assert_int_equal(count_of(&guest.counters->rx_queue_event_count), 1);	/* the second in one with its own */
+	for (unsigned int i = 0; i < GUEST_TX_SLOTS; i++)	/* 1 MiB, for nobody */
+		guest_put(&guest, &header, block, sizeof(block));
+	guest_kick(&guest, 1);
+	assert_int_equal(loop_run_once(guest.driver.loop, 0), 0);
+	assert_int_equal(guest_used(&guest, 1) - 6, GUEST_TX_SLOTS);
+	header.len = 0;
+	guest_put(&guest, &header, NULL, 0);	/* without a kick: the device has kicked itself */
+	driver_run(&guest.driver);
+	assert_int_equal(guest_used(&guest, 1) - 6, GUEST_TX_SLOTS + 1);
+	assert_int_equal(count_of(&guest.counters->tx_queue_event_count), 7);
+	for (uint32_t i = 0; i < 6; i++)
+		fd_close(fds[i]);
+	guest_done(&guest);
+}
+
 /* --- much data, both ways, by many */
 
 #define ECHO_STREAMS 24u
@@ -820,6 +863,7 @@ int main(void)
 		cmocka_unit_test(buffers_without_room_for_data_are_given_back),
 		cmocka_unit_test(one_interrupt_tells_of_a_batch),
 		cmocka_unit_test(streams_take_turns),
+		cmocka_unit_test(a_round_leaves_the_loop_to_others),
 		cmocka_unit_test(much_data_arrives_as_it_was_sent),
 		cmocka_unit_test(the_1024th_is_dropped),
 		cmocka_unit_test(descriptors_run_out_and_come_back),

@@ -166,7 +166,8 @@ static enum tcp_verdict receive_ack(struct tcp_connection *tcp, const struct tcp
 static enum tcp_verdict receive_first_ack(struct tcp_connection *tcp,
 					  const struct tcp_segment *segment)
 {
-	if (segment->ack != tcp->iss + 1)
+	/* The timer runs from when our SYN was sent. */
+	if (segment->ack != tcp->iss + 1 || tcp->timer_ns == NEVER)
 		return TCP_REFUSED;
 	tcp->state = TCP_ESTABLISHED;
 	tcp->tries = 0;

@@ -254,6 +254,16 @@ static void a_handshake_may_be_repeated_but_not_be_wrong(void **state)
 	assert_int_equal(pair.tcp.state, TCP_ESTABLISHED);
 }
 
+static void what_was_not_sent_is_not_acknowledged(void **state)
+{
+	struct tcp_segment syn = { .flags = TCP_SYN, .seq = THEIRS };
+	struct pair pair = { .now_ns = 1 };
+
+	(void)state;
+	assert_int_equal(tcp_open(&pair.tcp, &syn, ISS, WINDOW), 0);
+	assert_int_equal(receive(&pair, TCP_ACK, THEIRS + 1, 0, 65535, 0), TCP_REFUSED);
+}
+
 static void the_stream_is_put_together(void **state)
 {
 	/* From the next byte on: where a segment begins, how long it is, what of it is new. */
@@ -617,6 +627,7 @@ int main(void)
 		cmocka_unit_test(only_plain_syns_open),
 		cmocka_unit_test(a_silent_peer_is_asked_15_times),
 		cmocka_unit_test(a_handshake_may_be_repeated_but_not_be_wrong),
+		cmocka_unit_test(what_was_not_sent_is_not_acknowledged),
 		cmocka_unit_test(the_stream_is_put_together),
 		cmocka_unit_test(a_window_that_opens_is_told),
 		cmocka_unit_test(acknowledgements_count_with_a_closed_window),

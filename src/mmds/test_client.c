@@ -42,23 +42,35 @@ void guest_configure(struct guest *guest, enum squib_mmds_version version, bool 
 		.ipv4_address = { 169, 254, 169, 254 } });
 }
 
-void guest_send(struct guest *guest, const struct tcp_segment *segment)
+size_t guest_frame(const struct tcp_segment *segment, uint8_t *frame)
 {
 	struct ipv4_packet packet = { .protocol = IPV4_PROTOCOL_TCP };
-	uint8_t *frame = malloc(14 + 20 + 24 + segment->payload_len), *tcp = frame + 34;
-	size_t header_len;
+	uint8_t *tcp = frame + ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES;
+	size_t header_len = tcp_write_header(tcp, segment);
 
-	assert_non_null(frame);
-	header_len = tcp_write_header(tcp, segment);
 	if (segment->payload_len > 0)
 		memcpy(tcp + header_len, segment->payload, segment->payload_len);
 	memcpy(packet.source, guest_ip, 4);
 	memcpy(packet.destination, service_ip, 4);
 	packet.payload_len = header_len + segment->payload_len;
-	ipv4_write(frame + 14, &packet);
+	ipv4_write(frame + ETHERNET_HEADER_BYTES, &packet);
 	ethernet_write(frame, service_mac, guest_mac, ETHERNET_TYPE_IPV4);
+	return ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + packet.payload_len;
+}
+
+void guest_send(struct guest *guest, const struct tcp_segment *segment)
+{
+	size_t room = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES_MAX +
+		      segment->payload_len;
+	uint8_t *frame = malloc(room);
+	size_t len;
+
+	assert_non_null(frame);
+	len = guest_frame(segment, frame);
+	frame = realloc(frame, len);	/* so that reading beyond it faults */
+	assert_non_null(frame);
 	assert_true(mmds_stack_wants(guest->stack, frame, MMDS_HEAD_BYTES));
-	mmds_stack_receive(guest->stack, frame, 34 + packet.payload_len, guest->now_ns);
+	mmds_stack_receive(guest->stack, frame, len, guest->now_ns);
 	free(frame);
 }
 

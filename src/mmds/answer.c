@@ -447,6 +447,11 @@ int mmds_answer_request(struct mmds *mmds, const char *data, size_t len, bool at
 	return r;
 }
 
+bool mmds_answer_is_void(const struct mmds_answer *answer)
+{
+	return answer->document != NULL && mmds_document_is_revoked(answer->document);
+}
+
 size_t mmds_answer_len(const struct mmds_answer *answer)
 {
 	return answer->head.len + answer->body_len;

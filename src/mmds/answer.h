@@ -36,6 +36,9 @@ int mmds_answer_request(struct mmds *mmds, const char *data, size_t len, bool at
 			uint64_t now_ns, struct mmds_answer *answer, size_t *ret_used,
 			uint32_t *ret_skip);
 
+/** mmds_answer_is_void() - what it is made of is gone, it cannot be sent any more */
+bool mmds_answer_is_void(const struct mmds_answer *answer);
+
 size_t mmds_answer_len(const struct mmds_answer *answer);
 /** mmds_answer_copy() - @len bytes from @at on; they are there */
 void mmds_answer_copy(const struct mmds_answer *answer, size_t at, void *to, size_t len);

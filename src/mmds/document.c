@@ -41,7 +41,7 @@ struct mmds_document {
 	struct buf json;
 	struct buf imds;
 	uint32_t count;
-	struct mmds_value values[];	/* the first is the whole */
+	struct mmds_value *values;	/* the first is the whole; NULL: revoked */
 };
 
 static size_t children(const struct json_value *value)
@@ -145,7 +145,7 @@ static void add_value(struct mmds_document *document, struct mmds_value *value,
 int mmds_document_new(const char *json, size_t len, struct mmds_document **ret_document)
 {
 	CLEANUP(json_value_done) struct json_value tree = JSON_VALUE_INIT;
-	struct mmds_document *document;
+	CLEANUP(mmds_document_unref) struct mmds_document *document = NULL;
 	int r;
 
 	if (len > DOCUMENT_BYTES_MAX)
@@ -153,19 +153,21 @@ int mmds_document_new(const char *json, size_t len, struct mmds_document **ret_d
 	r = json_value_parse(json, len, &tree, NULL);
 	if (r < 0)
 		return r;
-	document = calloc(1, sizeof(*document) + count_values(&tree) * sizeof(document->values[0]));
+	document = calloc(1, sizeof(*document));
 	if (document == NULL)
 		return -ENOMEM;
 	document->refs = 1;
 	document->count = 1;
+	document->values = calloc(count_values(&tree), sizeof(document->values[0]));
+	if (document->values == NULL)
+		return -ENOMEM;
 	buf_reserve(&document->json, len);
 	buf_reserve(&document->imds, 1);	/* pieces of it are pointers even if all are empty */
 	add_value(document, &document->values[0], &tree);
-	if (buf_error(&document->json) < 0 || buf_error(&document->imds) < 0) {
-		mmds_document_unref(document);
+	if (buf_error(&document->json) < 0 || buf_error(&document->imds) < 0)
 		return -ENOMEM;
-	}
 	*ret_document = document;
+	document = NULL;
 	return 0;
 }
 
@@ -179,9 +181,28 @@ void mmds_document_unref(struct mmds_document *document)
 {
 	if (document == NULL || --document->refs > 0)
 		return;
+	mmds_document_revoke(document);
+	free(document);
+}
+
+bool mmds_document_is_shared(const struct mmds_document *document)
+{
+	return document->refs > 1;
+}
+
+void mmds_document_revoke(struct mmds_document *document)
+{
+	if (document == NULL)
+		return;
 	buf_done(&document->json);
 	buf_done(&document->imds);
-	free(document);
+	free(document->values);
+	document->values = NULL;
+}
+
+bool mmds_document_is_revoked(const struct mmds_document *document)
+{
+	return document->values == NULL;
 }
 
 /* Looking up */

@@ -2,11 +2,12 @@
 /*
  * What the store holds, as bytes that are ready to be sent: answers refer to them and copy nothing,
  * however many there are. A document does not change; a new one takes its place, and the old one
- * goes when the last answer out of it has been sent.
+ * goes when the last answer out of it has been sent, or is revoked.
  */
 #ifndef SQUIB_MMDS_DOCUMENT_H
 #define SQUIB_MMDS_DOCUMENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/util.h"
@@ -18,6 +19,18 @@ struct mmds_value;	/* in a document */
 int mmds_document_new(const char *json, size_t len, struct mmds_document **ret_document);
 struct mmds_document *mmds_document_ref(struct mmds_document *document);
 void mmds_document_unref(struct mmds_document *document);	/* accepts NULL */
+DEFINE_CLEANUP(struct mmds_document *, mmds_document_unref)
+
+/** mmds_document_is_shared() - has somebody else a reference? */
+bool mmds_document_is_shared(const struct mmds_document *document);
+
+/**
+ * mmds_document_revoke() - give back its memory though there are references; accepts NULL
+ *
+ * Whoever has one must ask mmds_document_is_revoked() before looking at a piece of it.
+ */
+void mmds_document_revoke(struct mmds_document *document);
+bool mmds_document_is_revoked(const struct mmds_document *document);
 
 /**
  * mmds_document_find() - the value at a path

@@ -127,10 +127,18 @@ int endpoint_send(struct endpoint *endpoint, uint64_t now_ns, struct tcp_segment
 		  uint8_t *payload)
 {
 	uint64_t place;
-	int r = tcp_send(&endpoint->tcp, now_ns, ret_segment, &place);
+	int r;
 
+	if (mmds_answer_is_void(&endpoint->answer))
+		return -ESTALE;
+	r = tcp_send(&endpoint->tcp, now_ns, ret_segment, &place);
 	if (r > 0 && ret_segment->payload_len > 0)
 		mmds_answer_copy(&endpoint->answer, place - endpoint->answer_place, payload,
 				 ret_segment->payload_len);
 	return r;
+}
+
+uint64_t endpoint_due_ns(const struct endpoint *endpoint)
+{
+	return mmds_answer_is_void(&endpoint->answer) ? 0 : tcp_due_ns(&endpoint->tcp);
 }

@@ -46,9 +46,12 @@ enum endpoint_fate endpoint_receive(struct endpoint *endpoint, struct mmds *mmds
  * endpoint_send() - the next segment
  * @payload: room for TCP_MSS_MAX bytes; its payload is copied there
  *
- * Return: as tcp_send().
+ * Return: as tcp_send(), or -ESTALE: its answer is void, reset it.
  */
 int endpoint_send(struct endpoint *endpoint, uint64_t now_ns, struct tcp_segment *ret_segment,
 		  uint8_t *payload);
+
+/** endpoint_due_ns() - as tcp_due_ns(), for endpoint_send() */
+uint64_t endpoint_due_ns(const struct endpoint *endpoint);
 
 #endif

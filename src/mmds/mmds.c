@@ -36,6 +36,7 @@ void mmds_free(struct mmds *mmds)
 	if (mmds == NULL)
 		return;
 	mmds_document_unref(mmds->document);
+	mmds_document_unref(mmds->outdated);
 	token_authority_done(&mmds->tokens);
 	free(mmds);
 }
@@ -47,6 +48,21 @@ void mmds_configure(struct mmds *mmds, const struct squib_mmds_config *config)
 	memcpy(mmds->address, config->ipv4_address, sizeof(mmds->address));
 }
 
+/*
+ * Answers that are on their way are finished, but only out of the last document. A guest that takes
+ * nothing of its answers could else hold as many documents as it has connections.
+ */
+static void retire(struct mmds *mmds, struct mmds_document *document)
+{
+	mmds_document_revoke(mmds->outdated);
+	mmds_document_unref(mmds->outdated);
+	mmds->outdated = NULL;
+	if (document != NULL && mmds_document_is_shared(document))
+		mmds->outdated = document;
+	else
+		mmds_document_unref(document);
+}
+
 int mmds_set_document(struct mmds *mmds, const char *json, size_t len)
 {
 	struct mmds_document *document;
@@ -54,7 +70,7 @@ int mmds_set_document(struct mmds *mmds, const char *json, size_t len)
 
 	if (r < 0)
 		return r;
-	mmds_document_unref(mmds->document);
+	retire(mmds, mmds->document);
 	mmds->document = document;
 	return 0;
 }

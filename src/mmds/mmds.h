@@ -33,6 +33,8 @@ void mmds_configure(struct mmds *mmds, const struct squib_mmds_config *config);
  * mmds_set_document() - the whole store, as PUT or PATCH /mmds left it
  * @json: valid JSON, @len bytes; copied
  *
+ * Answers out of the store that was are sent to their end; those out of an older one are cut off.
+ *
  * Return: 0, or -errno and then the store is as before: -ENOMEM, -EFBIG (512 MiB are too much).
  */
 int mmds_set_document(struct mmds *mmds, const char *json, size_t len);

@@ -14,6 +14,7 @@ struct mmds {
 	bool imds_compat;
 	uint8_t address[4];
 	struct mmds_document *document;
+	struct mmds_document *outdated;	/* the one before, if answers out of it were being sent */
 	struct token_authority tokens;
 };
 

@@ -373,7 +373,7 @@ uint64_t mmds_stack_due_ns(const struct mmds_stack *stack)
 
 	for (size_t i = 0; i < CONNECTIONS_MAX && due_ns > 0; i++) {
 		const struct endpoint *endpoint = stack->endpoints[i];
-		uint64_t own_ns = endpoint != NULL ? tcp_due_ns(&endpoint->tcp) : UINT64_MAX;
+		uint64_t own_ns = endpoint != NULL ? endpoint_due_ns(endpoint) : UINT64_MAX;
 
 		if (own_ns < due_ns)
 			due_ns = own_ns;

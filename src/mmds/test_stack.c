@@ -549,7 +549,7 @@ static size_t held_bytes(void)
 {
 	if (__sanitizer_get_current_allocated_bytes != NULL)
 		return __sanitizer_get_current_allocated_bytes();
-	return mallinfo2().uordblks;
+	return mallinfo2().uordblks + mallinfo2().hblkhd;
 }
 
 /* Take what there is, without an answer. Return: how many segments had one of @flags. */
@@ -619,6 +619,43 @@ static void large_answers_are_not_copied(void **state)
 	mmds_stack_reset(guest.stack);
 	assert_true(held_bytes() <= before + SLACK);
 	guest_done(&guest);
+}
+
+/* It asks for each document and takes none: two are held, the rest of its connections is reset. */
+static void old_documents_are_not_held(void **state)
+{
+	const size_t size = 1u << 20;
+	char *document = malloc(size);
+	struct client client;
+	struct guest guest;
+	size_t before, once;
+
+	(void)state;
+	memset(document, 'x', size);
+	document[0] = document[size - 1] = '"';
+	guest_init(&guest, NULL);
+	before = held_bytes();
+	assert_int_equal(mmds_set_document(guest.mmds, document, size), 0);
+	once = held_bytes() - before;
+	for (uint16_t i = 0; i < 20; i++) {
+		client_init(&client, &guest, (uint16_t)(5000 + i));
+		client_open(&client);
+		client.window = 0;
+		client_say(&client, "GET / HTTP/1.1\r\nAccept: application/json\r\n\r\n");
+		drain(&guest, 0);
+		assert_int_equal(mmds_set_document(guest.mmds, document, size), 0);
+		assert_true(held_bytes() - before <= 2 * once + CONNECTIONS * 4096);
+		assert_int_equal(drain(&guest, TCP_RST), i > 0);
+	}
+	assert_int_equal(count(&guest.metrics->mmds.connections_destroyed), 19);
+	client.window = 65535;
+	client_segment(&client, TCP_ACK, NULL, 0);
+	client_take(&client);
+	assert_false(client.reset);
+	assert_true(client.received.len > size);
+	client_done(&client);
+	guest_done(&guest);
+	free(document);
 }
 
 static void what_it_holds_at_rest_is_small(void **state)
@@ -693,6 +730,7 @@ int main(void)
 		cmocka_unit_test(a_reset_device_forgets_all),
 		cmocka_unit_test(floods_of_syns_are_bounded),
 		cmocka_unit_test(large_answers_are_not_copied),
+		cmocka_unit_test(old_documents_are_not_held),
 		cmocka_unit_test(what_it_holds_at_rest_is_small),
 		cmocka_unit_test(without_memory_connections_end_and_the_store_stays),
 	};

@@ -267,9 +267,11 @@ void mmds_stack_receive(struct mmds_stack *stack, const uint8_t *frame, size_t l
 	metrics_inc(&counters->rx_accepted);
 	if (len < ETHERNET_HEADER_BYTES)
 		metrics_inc(&counters->rx_bad_eth);
+	else if (!mmds_stack_wants(stack, frame, len))
+		return;		/* the guest changed it since */
 	else if (ethernet_type(frame) == ETHERNET_TYPE_ARP)
 		receive_arp(stack, frame + ETHERNET_HEADER_BYTES, len - ETHERNET_HEADER_BYTES);
-	else if (ethernet_type(frame) == ETHERNET_TYPE_IPV4)
+	else
 		receive_ipv4(stack, frame, len, now_ns);
 }
 

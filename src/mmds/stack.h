@@ -37,6 +37,8 @@ bool mmds_stack_wants(const struct mmds_stack *stack, const uint8_t *frame, size
  * mmds_stack_receive() - a frame that mmds_stack_wants()
  * @len: the whole frame; up to 64 KiB and more, the guest may leave segmentation to the device
  *
+ * Should the guest have changed it since it was asked for, it is dropped.
+ *
  * Checksums of TCP are not looked at: the guest leaves them to the device. The counters of group
  * "mmds" are all kept here, those of frames received and sent too.
  */

@@ -123,6 +123,7 @@ static void what_cannot_be_is_only_counted(void **state)
 		{ "half a frame", 0, 0, 13, 'b' },
 		{ "ARP that is no request", 13, 0x06, 54, 0 },
 		{ "IPv6", 12, 0x86, 54, 0 },
+		{ "another address", 33, 0xfd, 54, 0 },
 	};
 	static const uint8_t good[54] = {
 		6, 1, 0x23, 0x45, 0x67, 1, 2, 0xfc, 0, 0, 0, 1, 0x08, 0x00,

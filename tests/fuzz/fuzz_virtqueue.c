@@ -5,7 +5,7 @@
  * write to the disk what a disk of its size and kind does not have.
  *
  * The first byte chooses the drive: bit 0 read only, bit 1 Writeback, bit 2 limits, bit 3 a disk
- * that shrinks. Then there are operations: a byte of which the highest bit chooses the device and
+ * that shrinks, bit 4 io_engine Async, where the host has it. Then there are operations: a byte of which the highest bit chooses the device and
  * the others the operation, and its arguments, as read in step(). What is missing at the end is 0.
  */
 #include <errno.h>
@@ -97,7 +97,9 @@ static void machine_init(struct machine *machine, unsigned int choice)
 	struct squib_drive drive = { .drive_id = "d", .is_read_only = choice & 1,
 				     .cache_type = choice & 2 ? SQUIB_CACHE_WRITEBACK :
 								SQUIB_CACHE_UNSAFE,
-				     .io_engine = SQUIB_IO_ENGINE_SYNC, .rate_limiter = limiter };
+				     .io_engine = choice & 16 ? SQUIB_IO_ENGINE_ASYNC :
+								SQUIB_IO_ENGINE_SYNC,
+				     .rate_limiter = limiter };
 	struct squib_entropy entropy = { limiter };
 	struct virtio_device *rng;
 
@@ -110,7 +112,10 @@ static void machine_init(struct machine *machine, unsigned int choice)
 	struct rng_params rng_params = { .config = &entropy, .loop = machine->loop,
 					 .metrics = machine->metrics };
 
-	require(block_new(&block_params, &machine->block, NULL) == 0, "a drive");
+	if (block_new(&block_params, &machine->block, NULL) < 0) {
+		drive.io_engine = SQUIB_IO_ENGINE_SYNC;
+		require(block_new(&block_params, &machine->block, NULL) == 0, "a drive");
+	}
 	require(rng_new(&rng_params, &rng) == 0, "an entropy device");
 	for (unsigned int i = 0; i < 2; i++) {
 		struct virtio_mmio_params params = { .device = i == 0 ? machine->block : rng,
@@ -342,6 +347,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			require((read_register(&machine, j, VIRTIO_MMIO_STATUS) & ~0xcfu) == 0,
 				"the status has known bits");
 	}
+	virtio_mmio_pause(machine.devices[0]);	/* what is under way is done */
 	check_disk(&machine, choice);
 	machine_done(&machine);
 	return 0;

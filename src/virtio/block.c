@@ -360,7 +360,6 @@ static void finish(struct block *block, const struct block_uring_done *done)
 					     done->segments[i].iov_len);
 	guest_mem_mark_dirty(vq->mem, request->status, sizeof(*request->status));
 	vq_add_used(vq, request->head, NULL, 0, written);	/* what was written is marked */
-	vq_publish_used(vq);
 }
 
 /* If there was any, what found no room tries again. */
@@ -376,7 +375,10 @@ static void finish_done(struct block *block)
 		finish(block, &done);
 		block_uring_release(block->uring, done.slot);
 	}
-	if (any && block->throttled) {
+	if (!any)
+		return;
+	vq_publish_used(&block->device.queues[QUEUE]);
+	if (block->throttled) {
 		block->throttled = false;
 		kick_itself(block);
 	}

@@ -5,8 +5,9 @@
  * write to the disk what a disk of its size and kind does not have.
  *
  * The first byte chooses the drive: bit 0 read only, bit 1 Writeback, bit 2 limits, bit 3 a disk
- * that shrinks, bit 4 io_engine Async, where the host has it. Then there are operations: a byte of which the highest bit chooses the device and
- * the others the operation, and its arguments, as read in step(). What is missing at the end is 0.
+ * that shrinks, bit 4 io_engine Async, where the host has it. Then there are operations: a byte of
+ * which the highest bit chooses the device and the others the operation, and its arguments, as read
+ * in step(). What is missing at the end is 0.
  */
 #include <errno.h>
 #include <linux/virtio_blk.h>

@@ -332,9 +332,10 @@ static void check_packet(const struct machine *machine, const struct virtq_used_
 {
 	struct virtio_vsock_hdr header;
 
-	if (elem->len == 0)	/* a buffer without room */
+	require(elem->id == machine->rx_seen % machine->size, "buffers are used in order");
+	if (elem->len == 0)	/* without room */
 		return;
-	require(elem->id < machine->size && elem->len <= RX_BYTES, "a used entry");
+	require(elem->len <= RX_BYTES, "what is written is not more than there is room for");
 	memcpy(&header, machine->ram + RX_BUFFERS + RX_BYTES * elem->id, sizeof(header));
 	require(header.len == elem->len - sizeof(header), "the length of a packet");
 	require(header.src_cid == 2 && header.dst_cid == GUEST_CID && header.type == 1,

@@ -291,13 +291,17 @@ int device_set_update_drive(struct device_set *set, const struct squib_drive_upd
 			    int file_fd, struct fault *fault)
 {
 	const struct member *member = find(set, KIND_DRIVE, update->drive_id);
+	int r;
 
 	if (member != NULL)
 		return block_update(member->device, update, file_fd, fault);
 	member = find(set, KIND_SOCKET_DRIVE, update->drive_id);
-	if (member != NULL)
-		return vhost_user_block_update_config(member->device, fault);
-	return not_found(fault);
+	if (member == NULL)
+		return not_found(fault);
+	r = vhost_user_block_update_config(member->device, fault);
+	if (r < 0)
+		fault_prefix(fault, "Block: ");
+	return r;
 }
 
 int device_set_update_network_interface(struct device_set *set,

@@ -11,7 +11,7 @@ x86_64) CC=cc ;;
 esac
 objects=$(mktemp -d)
 trap 'rm -rf "$objects"' EXIT
-for source in start.S main.c machine.c pokes.c rings.c; do
+for source in start.S main.c machine.c packets.c pokes.c rings.c; do
 	$CC -std=gnu11 -O2 -g0 -Wall -Wextra -Werror -Wmissing-prototypes -ffreestanding -nostdlib \
 		-m64 -mno-red-zone -mgeneral-regs-only -mcmodel=small -fno-pic -fno-pie \
 		-fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none \

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A guest that attacks its monitor: a kernel of a few KiB that makes random accesses to ports and
- * device registers, and drives virtio devices with rings full of nonsense. The monitor must stay
- * alive, and in the end reset the machine when it is asked to.
+ * device registers, and drives virtio devices, whichever there are, with rings full of nonsense: disk
+ * requests, frames to the metadata service, vsock packets. The monitor must stay alive, and in the
+ * end reset the machine when it is asked to.
  *
  *	tests/guest/hostile/build.sh hostile.elf
  *	squib: kernel_image_path hostile.elf, boot_args "seed=7 rounds=20000", drives that may be

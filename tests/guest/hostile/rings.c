@@ -9,6 +9,8 @@
  */
 #include "rings.h"
 
+#include "packets.h"
+
 #define RING_BYTES	0x10000u	/* descriptors at 0, available at 0x4000, used at 0x8000 */
 #define AVAILABLE	0x4000u
 #define USED		0x8000u
@@ -20,8 +22,12 @@
 #define END_BYTES	0x10000u	/* of memory, for rings that end with it */
 
 #define MAGIC		0x74726976u
+#define ID_NET		1
 #define ID_BLOCK	2
 #define ID_BALLOON	5	/* it would be asked to take away the memory we are in */
+#define ID_VSOCK	19
+
+#define TRANSMIT	1	/* the queue, of network and vsock devices; the others are written to */
 
 #define REG_MAGIC	0x00
 #define REG_VERSION	0x04
@@ -235,6 +241,71 @@ static uint32_t put_buffer(struct ring *ring, struct rng *rng)
 	return head;
 }
 
+/* A few buffers that the device may fill: what is received. */
+static uint32_t put_buffers(struct ring *ring, struct rng *rng)
+{
+	static const uint64_t lens[] = { 1, 11, 12, 43, 44, 45, 64, 1526, 4096, 65562 };
+	uint32_t head = rng_below(rng, ring->size), i = head;
+
+	for (uint32_t n = rng_below(rng, 3); ; n--) {
+		struct descriptor d = {
+			.address = DATA + rng_below(rng, DATA_BYTES / 2),
+			.len = (uint32_t)PICK(rng, lens),
+			.flags = DESC_WRITE | (n > 0 ? DESC_NEXT : 0),
+			.next = (uint16_t)((i + 1) % ring->size),
+		};
+
+		write_descriptor(ring->descriptors, i, d);
+		if (n == 0)
+			return head;
+		i = d.next;
+	}
+}
+
+/* @len bytes at @data for the device to send, in up to four pieces. */
+static uint32_t put_pieces(struct ring *ring, struct rng *rng, uint64_t data, uint32_t len)
+{
+	uint32_t head = rng_below(rng, ring->size), i = head;
+
+	for (uint32_t n = rng_below(rng, 4); ; n--) {
+		uint32_t piece = n > 0 ? rng_below(rng, len + 1) : len;
+		struct descriptor d = {
+			.address = data, .len = piece, .flags = n > 0 ? DESC_NEXT : 0,
+			.next = (uint16_t)((i + 1) % ring->size),
+		};
+
+		if (rng_one_in(rng, 64))
+			d.len = some_len(rng);
+		if (rng_one_in(rng, 64))
+			d.flags |= DESC_WRITE;
+		write_descriptor(ring->descriptors, i, d);
+		if (n == 0)
+			return head;
+		data += piece;
+		len -= piece;
+		i = d.next;
+	}
+}
+
+static uint64_t packet_place(struct rng *rng)
+{
+	return DATA + rng_below(rng, DATA_BYTES / 0x2000 - 1) * 0x2000;
+}
+
+static uint32_t put_frame(struct ring *ring, struct rng *rng)
+{
+	uint64_t data = packet_place(rng);
+
+	return put_pieces(ring, rng, data, packet_frame((uint8_t *)data, rng));
+}
+
+static uint32_t put_vsock_packet(struct ring *ring, struct rng *rng, uint64_t cid)
+{
+	uint64_t data = packet_place(rng);
+
+	return put_pieces(ring, rng, data, packet_vsock((uint8_t *)data, cid, rng));
+}
+
 /* The device */
 
 static void reg_write(const struct driver *driver, uint32_t reg, uint32_t value)
@@ -359,7 +430,26 @@ void driver_setup(struct driver *driver, struct rng *rng)
 	reg_write(driver, REG_STATUS, status);
 	for (uint32_t queue = 0; queue < QUEUES_MAX; queue++)
 		setup_queue(driver, rng, queue);
+	if (driver->device_id == ID_VSOCK)
+		driver->cid = reg_read(driver, REG_CONFIG);
 	reg_write(driver, REG_STATUS, status | STATUS_DRIVER_OK);
+}
+
+/* What the device expects of @ring, more or less. */
+static uint32_t put_request(const struct driver *driver, struct rng *rng, struct ring *ring)
+{
+	bool transmits = ring == &driver->rings[TRANSMIT];
+
+	switch (ring->size >= 4 ? driver->device_id : 0) {
+	case ID_BLOCK:
+		return put_block_request(ring, rng);
+	case ID_NET:
+		return transmits ? put_frame(ring, rng) : put_buffers(ring, rng);
+	case ID_VSOCK:
+		return transmits ? put_vsock_packet(ring, rng, driver->cid) : put_buffers(ring, rng);
+	default:
+		return put_buffer(ring, rng);
+	}
 }
 
 static void put_something(struct driver *driver, struct rng *rng, struct ring *ring)
@@ -368,10 +458,8 @@ static void put_something(struct driver *driver, struct rng *rng, struct ring *r
 
 	if (rng_one_in(rng, driver->garbage_one_in))
 		head = put_garbage(driver->machine, ring, rng);
-	else if (driver->device_id == ID_BLOCK && ring->size >= 4)
-		head = put_block_request(ring, rng);
 	else
-		head = put_buffer(ring, rng);
+		head = put_request(driver, rng, ring);
 	if (rng_one_in(rng, 32 * driver->garbage_one_in))
 		ring->index = (uint16_t)rng_next(rng);
 	make_available(ring, head);

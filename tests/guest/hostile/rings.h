@@ -18,6 +18,7 @@ struct driver {
 	const struct machine *machine;
 	uint64_t page;		/* 0: no device found */
 	uint32_t device_id;
+	uint64_t cid;		/* of a vsock device */
 	uint32_t garbage_one_in;	/* how tame this driver is */
 	struct ring rings[QUEUES_MAX];
 };

@@ -7,7 +7,8 @@
  *
  *	tests/guest/hostile/build.sh hostile.elf
  *	squib: kernel_image_path hostile.elf, boot_args "seed=7 rounds=20000", drives that may be
- *	overwritten (the last of them read-only, say), 16 MiB or more, one or two vCPUs
+ *	overwritten (the last of them read-only, say), 16 MiB or more, one or two vCPUs; with a vsock
+ *	device somebody may listen on ports 52 and 53
  *	qemu-system-x86_64 -M microvm -accel tcg -m 64 -nographic -no-reboot -kernel hostile.elf \
  *		-global virtio-mmio.force-legacy=false -drive if=none,id=d,file=DISK,format=raw \
  *		-device virtio-blk-device,drive=d -append "seed=7 base=0xfeb00000 stride=0x200 devices=24 ports=0"

@@ -258,12 +258,12 @@ uint32_t packet_vsock(uint8_t *to, uint64_t cid, struct rng *rng)
 	/* request, response, reset, shutdown, data, credit update, credit request (virtio 1.2, 5.10.6) */
 	static const uint64_t ops[] = { 1, 1, 1, 2, 3, 4, 5, 5, 5, 5, 6, 7, 0, 8, 0xffff };
 	static const uint64_t types[] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 0, 0xffff };
-	static const uint64_t host_ports[] = { 52, 53, 1024, 0, 0xffffffff };
+	static const uint64_t host_ports[] = { 52, 52, 52, 52, 53, 1024, 0, 0xffffffff };
 	uint32_t len = put_data(to + VSOCK_HEADER_BYTES, PACKET_MAX - VSOCK_HEADER_BYTES, rng);
 
 	put_le(to, some_cid(cid, rng), 8);
 	put_le(to + 8, some_cid(CID_HOST, rng), 8);
-	put_le(to + 16, 1024 + rng_below(rng, 64), 4);
+	put_le(to + 16, 1024 + rng_below(rng, 8), 4);
 	put_le(to + 20, PICK(rng, host_ports), 4);
 	put_le(to + 24, rng_one_in(rng, 8) ? some_u32(rng) : len, 4);
 	put_le(to + 28, PICK(rng, types), 2);

@@ -262,15 +262,15 @@ static uint32_t put_buffers(struct ring *ring, struct rng *rng)
 	}
 }
 
-/* @len bytes at @data for the device to send, in up to four pieces. */
+/* @len bytes at @data for the device to send, in up to four pieces; an empty one breaks the ring. */
 static uint32_t put_pieces(struct ring *ring, struct rng *rng, uint64_t data, uint32_t len)
 {
 	uint32_t head = rng_below(rng, ring->size), i = head;
 
 	for (uint32_t n = rng_below(rng, 4); ; n--) {
-		uint32_t piece = n > 0 ? rng_below(rng, len + 1) : len;
+		uint32_t piece = n > 0 && len > 1 ? 1 + rng_below(rng, len - 1) : len;
 		struct descriptor d = {
-			.address = data, .len = piece, .flags = n > 0 ? DESC_NEXT : 0,
+			.address = data, .len = piece, .flags = piece < len ? DESC_NEXT : 0,
 			.next = (uint16_t)((i + 1) % ring->size),
 		};
 
@@ -279,7 +279,7 @@ static uint32_t put_pieces(struct ring *ring, struct rng *rng, uint64_t data, ui
 		if (rng_one_in(rng, 64))
 			d.flags |= DESC_WRITE;
 		write_descriptor(ring->descriptors, i, d);
-		if (n == 0)
+		if (piece == len)
 			return head;
 		data += piece;
 		len -= piece;

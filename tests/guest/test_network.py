@@ -19,7 +19,6 @@ WITH_METRICS = ["--metrics-path", "metrics"]
 
 ECHO = 7  # a port
 STREAM_BYTES = squibvm.size_in_lab(4 << 20, 256 << 10)
-IPERF_S = squibvm.size_in_lab(1, 0.2)
 
 
 def configure(vm, device="eth0", address=GUEST):
@@ -90,7 +89,7 @@ def check_iperf(vm, network):
             try:
                 while "listening" not in (line := server.stdout.readline()):
                     assert line, "iperf3 has ended"
-                said = vm.run(f"iperf3 -c {HOST} -t {IPERF_S} {direction} >/tmp/iperf && cat /tmp/iperf")
+                said = vm.run(f"iperf3 -c {HOST} -n {STREAM_BYTES} {direction} >/tmp/iperf && cat /tmp/iperf")
                 assert "receiver" in said
                 print(said)
             finally:

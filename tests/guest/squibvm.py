@@ -354,8 +354,8 @@ class Squib:
 
     `options` are further command line options. Without `api` squib gets `--no-api` and is
     configured by the `config` given, which with `api` is optional. `stdin` is a pipe to type
-    into unless it is given. squib runs in the `network`, as the user `uid` with a copy of the program
-    that this user can read, behind the words `under` (setpriv, say), with the environment `env`.
+    into unless it is given. squib runs in the `network`, as the user `uid`, who may use KVM, with a
+    copy of the program that this user can read, behind the words `under` (setpriv, say).
     """
 
     def __init__(
@@ -368,7 +368,6 @@ class Squib:
         network=None,
         uid=None,
         under=(),
-        env=None,
     ):
         self.arch = arch
         self.id = f"guest-test-{uuid.uuid4()}"
@@ -381,7 +380,8 @@ class Squib:
         if uid is not None:
             os.chown(self.dir, uid, uid)
             program = self.copy(SQUIB)
-            under = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *under]
+            groups = os.stat("/dev/kvm").st_gid if ENGINE == "kvm" else uid
+            under = ["setpriv", f"--reuid={uid}", f"--regid={uid}", f"--groups={groups}", *under]
         argv = [*under, program, "--id", self.id, "--engine", ENGINE, "--arch", arch]
         argv += ["--log-path", self.log_path, "--level", "Info"]
         argv += ["--api-sock", self.socket] if api else ["--no-api"]
@@ -398,7 +398,6 @@ class Squib:
                 stderr=stderr,
                 bufsize=0,
                 cwd=self.dir,
-                env=env,
             )
         self.console = Console(self.process.stdout)
         if api:

@@ -19,6 +19,9 @@ GUEST, GATEWAY = "192.0.2.2", "192.0.2.1"
 HOST_PORT = 8007
 BYTES = squibvm.size_in_lab(1 << 20, 64 << 10)
 
+pytestmark = pytest.mark.skipif(
+    squibvm.ENGINE == "kvm" and os.stat("/dev/kvm").st_mode & 0o060 != 0o060, reason="only root may use /dev/kvm here"
+)
 needs_passt = pytest.mark.skipif(
     not shutil.which("passt"), reason="passt is not installed: scripts/setup-packages.sh check"
 )

@@ -95,7 +95,7 @@ touch "$tmp/log" "$tmp/console"
 mkfifo "$tmp/keyboard"
 # Opened for both directions, so that neither side waits for the other to come.
 exec 3<>"$tmp/keyboard"
-"$squib" --api-sock "$tmp/api.sock" --id "$id" "$@" <"$tmp/keyboard" >"$tmp/console" 3>&- &
+"$squib" --api-sock "$tmp/api.sock" --id "$id" --network userspace "$@" <"$tmp/keyboard" >"$tmp/console" 3>&- &
 squib_pid=$!
 wait_for "the API socket" test -S "$tmp/api.sock"
 request GET /
@@ -109,6 +109,10 @@ request PUT /logger "{\"log_path\": \"$tmp/log\", \"level\": \"Info\", \"show_le
 request PUT /machine-config '{"vcpu_count": 1, "mem_size_mib": 192}'
 request PUT /boot-source "{\"kernel_image_path\": \"$guest/kernel\", \"initrd_path\": \"$guest/initrd\", \"boot_args\": \"console=ttyS0 reboot=k panic=1\"}"
 request PUT /drives/rootfs "{\"drive_id\": \"rootfs\", \"path_on_host\": \"$tmp/rootfs.ext4\", \"is_root_device\": true, \"is_read_only\": false}"
+request PUT /network-interfaces/eth0 '{"iface_id": "eth0", "host_dev_name": "none", "guest_mac": "06:00:c0:00:02:02"}'
+request PUT /mmds/config '{"version": "V2", "network_interfaces": ["eth0"]}'
+request PUT /mmds '{"latest": {"meta-data": {"instance-id": "i-demo"}}}'
+request PUT /vsock "{\"guest_cid\": 3, \"uds_path\": \"$tmp/vsock\"}"
 request PUT /entropy '{}'
 
 step "Booting; what follows is the guest's console"
@@ -123,6 +127,19 @@ type_line 'uname -a'
 type_line 'head -n 5 /proc/cpuinfo'
 type_line 'df -h'
 type_line 'head -c 16 /dev/hwrng | hexdump -C'
+
+step "The guest asks for its metadata"
+type_line 'ip addr add 192.0.2.2/24 dev eth0; ip link set eth0 up; ip route add 169.254.169.254 dev eth0'
+type_line 'token=$(curl -s -X PUT -H "X-metadata-token-ttl-seconds: 60" http://169.254.169.254/latest/api/token)'
+type_line 'curl -s -H "X-metadata-token: $token" http://169.254.169.254/latest/meta-data/instance-id; echo'
+
+step "The host talks to a port of the guest, over vsock"
+type_line 'socat VSOCK-LISTEN:52 SYSTEM:"uname -srm" 2>/dev/null &'
+answers() {
+	printf 'CONNECT 52\n' | socat -t 5 - "UNIX-CONNECT:$tmp/vsock" >"$tmp/answer" 2>&1 && [ -s "$tmp/answer" ]
+}
+wait_for "the guest at the port" answers
+sed 's/^/<- /' "$tmp/answer"
 
 request GET /
 

@@ -75,7 +75,7 @@ packages() {
 	check		qemu-system-common			qemu-storage-daemon: drives by socket
 	check		bc					adds up what the test runners counted
 	check,demo	passt					networking without root, as squib runs it
-	check		socat					client stack: a connection held open in a shell script
+	check,demo	socat					client stack: a connection held open in a shell script
 	check,demo	curl					client stack: shell
 	check,bench,demo	procps				ps: looks for what is left behind
 	check,bench	python3					runs the tests and the measurements

@@ -353,6 +353,8 @@ int rings_start(struct vhost_user_device *t, uint16_t index, int kick_fd)
 	}
 	ring->refused = false;
 	pthread_mutex_lock(&t->device->lock);
+	if (t->device->queues[index].enabled)	/* the descriptor before may have been signalled */
+		rings_kick_queue(&t->transport, index);
 	run_wanted(t);
 	pthread_mutex_unlock(&t->device->lock);
 	return 0;

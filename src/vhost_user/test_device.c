@@ -845,6 +845,29 @@ static void a_new_call_descriptor_is_signalled(void **state)
 	tear_down(&front);
 }
 
+/* The message and the kick are there at once, and the message is first. */
+static void a_kick_of_a_descriptor_that_is_replaced_counts(void **state)
+{
+	static const struct driver_buf buf = { DATA, 8, true };
+	struct vu_header header = { VU_SET_VRING_KICK, VU_FLAGS_VERSION, sizeof(uint64_t) };
+	uint64_t index = 0, one = 1;
+	struct front front;
+	int other;
+
+	(void)state;
+	set_up(&front, false);
+	start(&front);
+	other = make_event();
+	driver_add(&front.driver, &buf, 1);
+	assert_int_equal(vu_send(front.fd, &header, &index, &other, 1), 0);
+	assert_int_equal(write(front.kick_fd, &one, sizeof(one)), sizeof(one));
+	run(&front);
+	assert_true(took_back(&front));
+	assert_true(did(&front, "activate kick0 kick0"));
+	fd_close(other);
+	tear_down(&front);
+}
+
 /* Its counter is as high as it gets, and it blocks: a signal must not wait. */
 static void a_full_call_descriptor_keeps_nobody(void **state)
 {
@@ -1301,6 +1324,7 @@ int main(void)
 		cmocka_unit_test(rings_that_a_driver_misplaces_do_not_run),
 		cmocka_unit_test(a_device_that_does_not_start_can_be_tried_again),
 		cmocka_unit_test(a_new_call_descriptor_is_signalled),
+		cmocka_unit_test(a_kick_of_a_descriptor_that_is_replaced_counts),
 		cmocka_unit_test(a_full_call_descriptor_keeps_nobody),
 		cmocka_unit_test(a_pause_is_no_reset),
 		cmocka_unit_test(rings_that_run_through_a_pause_are_kicked_after_it),

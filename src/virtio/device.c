@@ -41,6 +41,14 @@ int virtio_queue_pop(struct virtio_device *device, uint16_t queue, struct vq_cha
 	return 0;
 }
 
+bool virtio_device_is_broken(const struct virtio_device *device)
+{
+	for (uint16_t i = 0; i < device->ops->queue_count; i++)
+		if (device->queues[i].broken)
+			return true;
+	return false;
+}
+
 void virtio_queue_notify(struct virtio_device *device, uint16_t queue)
 {
 	if (vq_interrupt_wanted(&device->queues[queue]))

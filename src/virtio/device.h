@@ -122,6 +122,9 @@ void virtio_device_free(struct virtio_device *device);
 /** virtio_queue_pop() - as vq_pop(), but a broken ring has been dealt with: 1, or 0 also when the
  * queue is not enabled */
 int virtio_queue_pop(struct virtio_device *device, uint16_t queue, struct vq_chain *chain);
+/** virtio_device_is_broken() - has the driver broken a queue? No queue is served until it resets the
+ * device; where a device has other sources than kicks, they have to ask */
+bool virtio_device_is_broken(const struct virtio_device *device);
 /** virtio_queue_notify() - interrupt the driver if it wants to hear of what was pushed */
 void virtio_queue_notify(struct virtio_device *device, uint16_t queue);
 

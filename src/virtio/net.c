@@ -11,9 +11,9 @@
  * way. Nothing else is received while a frame is held.
  *
  * The back end is watched only while something can be done about what it has: not while the driver has
- * no buffers, or the limiter is waiting, or the device is paused or not active. The loop is the loop's
- * thread's alone, while a reset comes from a vCPU's: so whoever has reason to watch kicks the receive
- * queue, and an event that comes when there should be none ends the watch.
+ * no buffers, or has broken a queue, or the limiter is waiting, or the device is paused or not active.
+ * The loop is the loop's thread's alone, while a reset comes from a vCPU's: so whoever has reason to
+ * watch kicks the receive queue, and an event that comes when there should be none ends the watch.
  */
 #include "virtio/net.h"
 
@@ -403,7 +403,7 @@ static void watch(struct net *net)
 static void watch_if_useful(struct net *net)
 {
 	if (net->backend->fd >= 0 && net->device.queues[RX].enabled && !net->starved &&
-	    !net->rx_limiter.blocked)
+	    !net->rx_limiter.blocked && !virtio_device_is_broken(&net->device))
 		watch(net);
 	else
 		unwatch(net);
@@ -442,7 +442,7 @@ static void serve_rx(struct net *net)
 	unsigned int served = 0;
 
 	catch_up_with_reset(net);
-	if (vq->enabled && !vq->broken && !net->rx_limiter.blocked) {
+	if (vq->enabled && !net->rx_limiter.blocked && !virtio_device_is_broken(&net->device)) {
 		int64_t r = 0;
 
 		net->starved = false;

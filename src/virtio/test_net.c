@@ -1023,6 +1023,51 @@ static void a_broken_ring_needs_a_reset(void **state)
 	close_interface(&interface);
 }
 
+/* It is found broken where the round ends for another reason. */
+static void behind_a_broken_ring_nothing_is_watched(void **state)
+{
+	struct interface interface;
+	struct driver_buf buf = { RX_DATA, 500, true }, nowhere = { DRIVER_MEM_BYTES, 500, true };
+
+	(void)state;
+	start_interface(&interface, &(struct setup){ .size = 2 });
+	ring_add(&interface.rx, &buf, 1);
+	ring_add(&interface.rx, &nowhere, 1);
+	wire_put(interface.wire, 5, 0);
+	wire_put(interface.wire, 100, 1);
+	wire_put(interface.wire, 200, 1);
+	ring_kick(&interface.rx);
+	driver_run(&interface.driver);		/* would not end if it were watched */
+	assert_true((driver_read(&interface.driver, VIRTIO_MMIO_STATUS) &
+		     VIRTIO_CONFIG_S_NEEDS_RESET) != 0);
+	assert_int_equal(ring_take_len(&interface.rx), 100);
+	driver_reset(&interface.driver);
+	start_driver(&interface, &plain);
+	bring_buffers(&interface, 4, 500);
+	assert_int_equal(ring_take_len(&interface.rx), 200);
+	close_interface(&interface);
+}
+
+/* What it has is the network's until the driver resets the device. */
+static void a_broken_queue_stops_the_other_one(void **state)
+{
+	struct interface interface;
+	struct driver_buf nowhere = { DRIVER_MEM_BYTES, 100, false };
+
+	(void)state;
+	start_interface(&interface, &plain);
+	bring_buffers(&interface, 4, 500);
+	ring_add(&interface.tx, &nowhere, 1);
+	ring_kick(&interface.tx);
+	driver_run(&interface.driver);
+	assert_true((driver_read(&interface.driver, VIRTIO_MMIO_STATUS) &
+		     VIRTIO_CONFIG_S_NEEDS_RESET) != 0);
+	wire_put(interface.wire, 100, 1);
+	driver_run(&interface.driver);
+	assert_int_equal(ring_take_len(&interface.rx), -1);
+	close_interface(&interface);
+}
+
 static void a_round_has_an_end(void **state)
 {
 	struct interface interface;
@@ -1314,6 +1359,8 @@ int main(void)
 		cmocka_unit_test(a_reset_leaves_nothing),
 		cmocka_unit_test(one_queue_is_enough),
 		cmocka_unit_test(a_broken_ring_needs_a_reset),
+		cmocka_unit_test(behind_a_broken_ring_nothing_is_watched),
+		cmocka_unit_test(a_broken_queue_stops_the_other_one),
 		cmocka_unit_test(a_round_has_an_end),
 		cmocka_unit_test(frames_for_the_metadata_service_go_nowhere_else),
 		cmocka_unit_test(its_frames_come_before_others),

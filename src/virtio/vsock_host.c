@@ -27,12 +27,7 @@
 
 static bool is_running(const struct vsock *vsock)
 {
-	if (!vsock->device.active || vsock->paused)
-		return false;
-	for (size_t i = 0; i < VIRTIO_QUEUES_MAX; i++)
-		if (vsock->device.queues[i].broken)
-			return false;
-	return true;
+	return vsock->device.active && !vsock->paused && !virtio_device_is_broken(&vsock->device);
 }
 
 /* --- the timer */

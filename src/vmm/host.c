@@ -23,7 +23,8 @@ struct host_file {
 struct host_drive {
 	struct host_drive *next;
 	char *drive_id;
-	struct host_file file;		/* or a connected socket */
+	bool is_socket;			/* file is a connection; fd -1: to be made again */
+	struct host_file file;
 };
 
 struct host_tap {
@@ -275,7 +276,32 @@ int host_set_drive(struct host *host, const struct squib_drive *config, struct f
 	if (drive == NULL || (file.fd >= 0 && file.path == NULL))
 		return fault_set(fault, -ENOMEM, "Drive config error: Out of memory");
 	host_file_move(&drive->file, &file);
+	drive->is_socket = config->path_on_host == NULL && !host->offline;
 	return 0;
+}
+
+int host_connect_drives(struct host *host, struct fault *fault)
+{
+	for (struct host_drive *drive = host->drives; drive != NULL; drive = drive->next) {
+		int fd;
+
+		if (!drive->is_socket || drive->file.fd >= 0)
+			continue;
+		fd = vhost_user_block_connect(drive->file.path, fault);
+		if (fd < 0) {
+			fault_prefix(fault, "Unable to attach block device to Vmm: ");
+			return fd;
+		}
+		drive->file.fd = fd;
+	}
+	return 0;
+}
+
+void host_disconnect_drives(struct host *host)
+{
+	for (struct host_drive *drive = host->drives; drive != NULL; drive = drive->next)
+		if (drive->is_socket)
+			fd_close(fd_take(&drive->file.fd));
 }
 
 void host_remove_drive(struct host *host, const char *drive_id)

@@ -34,6 +34,19 @@ int host_set_network_interface(struct host *host, const struct squib_network_int
 int host_set_vsock(struct host *host, const struct squib_vsock *vsock, struct fault *fault);
 
 /**
+ * host_connect_drives() - make the connections of drives by "socket" that are not there
+ *
+ * Return: 0, or -errno with @fault, a whole text behind "Start microvm error: ".
+ */
+int host_connect_drives(struct host *host, struct fault *fault);
+/**
+ * host_disconnect_drives() - a machine could not be started with them
+ *
+ * What was said on a connection cannot be said again, so the next start has others.
+ */
+void host_disconnect_drives(struct host *host);
+
+/**
  * host_release() - close the files a machine was started with; the engine has its own by then
  *
  * Else they would be held when a drive has long got another file, or is unplugged.

@@ -167,6 +167,22 @@ static int start_with_backends(struct vmm *vmm, struct engine *engine,
 	return r;
 }
 
+static int start_with_drives(struct vmm *vmm, struct engine *engine, struct engine_machine *build,
+			     struct engine_file *drives, struct fault *fault)
+{
+	const struct squib_machine *machine = build->description;
+	int r = host_connect_drives(vmm->host, fault);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < machine->drive_count; i++)
+		drives[i] = host_drive(vmm->host, machine->drives[i]->drive_id);
+	r = start_with_backends(vmm, engine, build, fault);
+	if (r < 0)
+		host_disconnect_drives(vmm->host);
+	return r;
+}
+
 static int start_engine(struct vmm *vmm, struct engine *engine,
 			const struct squib_machine *machine, struct fault *fault)
 {
@@ -185,11 +201,9 @@ static int start_engine(struct vmm *vmm, struct engine *engine,
 	int r = -ENOMEM;
 
 	if (drives != NULL && interfaces != NULL) {
-		for (size_t i = 0; i < machine->drive_count; i++)
-			drives[i] = host_drive(vmm->host, machine->drives[i]->drive_id);
 		if (machine->mmds_config != NULL)
 			mmds_configure(vmm->mmds, machine->mmds_config);
-		r = start_with_backends(vmm, engine, &build, fault);
+		r = start_with_drives(vmm, engine, &build, drives, fault);
 	} else {
 		fault_set(fault, r, "Internal error while starting microVM: Out of memory");
 	}

@@ -290,15 +290,16 @@ static int not_found(struct fault *fault)
 int device_set_update_drive(struct device_set *set, const struct squib_drive_update *update,
 			    int file_fd, struct fault *fault)
 {
-	const struct member *member = find(set, KIND_DRIVE, update->drive_id);
+	const struct member *drive = find(set, KIND_DRIVE, update->drive_id);
+	const struct member *socket_drive = find(set, KIND_SOCKET_DRIVE, update->drive_id);
 	int r;
 
-	if (member != NULL)
-		return block_update(member->device, update, file_fd, fault);
-	member = find(set, KIND_SOCKET_DRIVE, update->drive_id);
-	if (member == NULL)
+	if (drive != NULL)
+		r = block_update(drive->device, update, file_fd, fault);
+	else if (socket_drive != NULL)
+		r = vhost_user_block_update_config(socket_drive->device, fault);
+	else
 		return not_found(fault);
-	r = vhost_user_block_update_config(member->device, fault);
 	if (r < 0)
 		fault_prefix(fault, "Block: ");
 	return r;

@@ -19,8 +19,10 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -28,6 +30,8 @@
 #include "base/metrics.h"
 #include "engine/engine.h"
 #include "engine/kvm/test_guest.h"
+#include "mmds/mmds.h"
+#include "net/backend.h"
 
 #define HANG_MS		60000	/* ends what hangs; a busy host with sanitizers is slow */
 #define SETTLED_MS	200	/* nothing came for so long: nothing will */
@@ -200,6 +204,9 @@ struct rig {
 	const struct squib_drive *drive_list[32];
 	struct squib_drive drives[32];
 	struct engine_file drive_files[32];
+	int vsock_fd;			/* listening; -1: none */
+	struct mmds *mmds;
+	unsigned int backends;		/* of network interfaces, that there are */
 	int kernel_fd;
 
 	uint8_t *output;
@@ -304,6 +311,7 @@ static struct rig *rig_new(int kernel_fd)
 		.drives = rig->drive_list,
 	};
 	rig->kernel_fd = kernel_fd;
+	rig->vsock_fd = -1;
 	rig->allowed = SIZE_MAX;
 	rig_engine(rig);
 	return rig;
@@ -314,6 +322,9 @@ static void rig_free(struct rig *rig)
 	engine_kvm.destroy(rig->engine);
 	for (size_t i = 0; i < rig->description.drive_count; i++)
 		fd_close(rig->drive_files[i].fd);
+	fd_close(rig->vsock_fd);
+	mmds_free(rig->mmds);
+	assert_int_equal(rig->backends, 0);
 	metrics_free(rig->metrics);
 	log_free(rig->log);
 	loop_free(rig->loop);
@@ -351,16 +362,53 @@ static struct squib_drive *add_drive(struct rig *rig, char first_letter)
 	return &rig->drives[i];
 }
 
+/* A network that is gone. */
+struct backend {
+	struct net_backend backend;
+	struct rig *rig;
+};
+
+static void free_backend(struct net_backend *backend)
+{
+	struct backend *gone = container_of(backend, struct backend, backend);
+
+	gone->rig->backends--;
+	free(gone);
+}
+
+/* Not one of the allocations that fail. */
+static struct net_backend *make_backend(struct rig *rig)
+{
+	static const struct net_backend_ops ops = { .free = free_backend };
+	struct backend *gone = __real_calloc(1, sizeof(*gone));
+
+	assert_non_null(gone);
+	*gone = (struct backend){ .backend = { .ops = &ops, .fd = -1 }, .rig = rig };
+	rig->backends++;
+	return &gone->backend;
+}
+
+/* As the monitor does it. */
 static int rig_try_start(struct rig *rig, struct fault *fault)
 {
+	struct net_backend *interface = NULL;
 	struct engine_machine machine = {
 		.description = &rig->description,
 		.kernel = { .fd = rig->kernel_fd, .path = "kernel" },
 		.initrd = { .fd = -1 },
 		.drives = rig->drive_files,
+		.interfaces = &interface,
+		.vsock = { .fd = rig->vsock_fd, .path = "vsock" },
+		.mmds = rig->mmds,
 	};
+	int r;
 
-	return engine_kvm.start(rig->engine, &machine, fault);
+	if (rig->description.network_interface_count > 0)
+		interface = make_backend(rig);
+	r = engine_kvm.start(rig->engine, &machine, fault);
+	assert_true(r < 0 || interface == NULL);
+	net_backend_free(interface);
+	return r;
 }
 
 static void rig_start(struct rig *rig)
@@ -1165,15 +1213,39 @@ static void an_engine_that_was_never_started_leaves_nothing(void **state)
 	expect_nothing_left(&before, "create and destroy");
 }
 
+static int listen_anywhere(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof(address.sun_family)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	return fd;
+}
+
 /* A machine with one of each */
 static struct rig *full_rig(void)
 {
 	static const struct squib_entropy entropy = { 0 };
+	static const struct squib_vsock vsock = { .guest_cid = 3, .uds_path = "vsock" };
+	static const struct squib_network_interface interface = { .iface_id = "eth0" };
+	static const struct squib_network_interface *const interfaces[] = { &interface };
+	static const char *const mmds_interfaces[] = { "eth0" };
+	static const struct squib_mmds_config mmds = { .network_interfaces = mmds_interfaces,
+						       .network_interface_count = 1 };
 	struct rig *rig = counting_rig();
+	struct mmds_params mmds_params = { .instance_id = "test", .log = rig->log,
+					   .metrics = rig->metrics };
 
 	rig->description.config.vcpu_count = 2;
 	rig->description.config.track_dirty_pages = true;
 	rig->description.entropy = &entropy;
+	rig->description.vsock = &vsock;
+	rig->description.network_interfaces = interfaces;
+	rig->description.network_interface_count = 1;
+	rig->description.mmds_config = &mmds;
+	rig->vsock_fd = listen_anywhere();
+	assert_int_equal(mmds_new(&mmds_params, &rig->mmds), 0);
 	add_drive(rig, 'a');
 	return rig;
 }
@@ -1210,12 +1282,12 @@ static void whatever_fails_is_told_and_leaves_nothing(void **state)
 {
 	static const struct { enum wrapped what; const char *name; unsigned int least; } cases[] = {
 		{ WRAP_IOCTL, "ioctl", 30 },
-		{ WRAP_EVENTFD, "eventfd", 7 },
-		{ WRAP_EPOLL_CTL, "epoll_ctl", 6 },
-		{ WRAP_TIMERFD, "timerfd_create", 3 },
-		{ WRAP_CALLOC, "calloc", 10 },
-		{ WRAP_MALLOC, "malloc", 1 },
-		{ WRAP_STRDUP, "strdup", 2 },
+		{ WRAP_EVENTFD, "eventfd", 14 },
+		{ WRAP_EPOLL_CTL, "epoll_ctl", 14 },
+		{ WRAP_TIMERFD, "timerfd_create", 7 },
+		{ WRAP_CALLOC, "calloc", 17 },
+		{ WRAP_MALLOC, "malloc", 3 },
+		{ WRAP_STRDUP, "strdup", 6 },
 		{ WRAP_THREAD, "pthread_create", 2 },
 	};
 	struct rig *rig = full_rig();

@@ -605,11 +605,6 @@ int virtio_mmio_irq_fd(const struct virtio_mmio *mmio)
 	return mmio->irq_fd;
 }
 
-struct virtio_device *virtio_mmio_device(const struct virtio_mmio *mmio)
-{
-	return mmio->device;
-}
-
 /* The event stays in the loop: kicks that come meanwhile are remembered, see the top. */
 void virtio_mmio_pause(struct virtio_mmio *mmio)
 {

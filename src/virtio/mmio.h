@@ -53,7 +53,6 @@ void virtio_mmio_write(struct virtio_mmio *mmio, uint64_t offset, const void *da
 uint16_t virtio_mmio_queue_count(const struct virtio_mmio *mmio);
 int virtio_mmio_kick_fd(const struct virtio_mmio *mmio, uint16_t queue);
 int virtio_mmio_irq_fd(const struct virtio_mmio *mmio);
-struct virtio_device *virtio_mmio_device(const struct virtio_mmio *mmio);
 
 /**
  * virtio_mmio_pause() / virtio_mmio_resume() - stop serving queues, and go on

@@ -420,7 +420,8 @@ int host_set_vsock(struct host *host, const struct squib_vsock *vsock, struct fa
 		file.fd = -1;
 		return fault_set(fault, r, "Vsock config error: Cannot create backend for vsock "
 				 "device: Error binding to the host-side Unix socket: %s",
-				 os_error(r, error));
+				 r == -ENAMETOOLONG ? "path must be shorter than SUN_LEN" :
+						      os_error(r, error));
 	}
 	host_file_move(&host->vsock, &file);
 	return 0;

@@ -238,10 +238,6 @@ static void take_event(struct qemu_engine *qemu, const struct qmp_message *event
 		begin_closing(qemu);
 	} else if (strcmp(event->name, "GUEST_PANICKED") == 0) {
 		log_warn(qemu->params.log, "QEMU engine: the guest panicked");
-	} else if (strcmp(event->name, "BLOCK_IO_ERROR") == 0) {
-		/* one for each request of the guest */
-		log_limited_warn(qemu->params.log, "QEMU engine: a drive's file cannot be read or "
-				 "written");
 	}
 }
 
@@ -393,10 +389,9 @@ static int wait_until(struct qemu_engine *qemu, bool (*done)(const struct qemu_e
 
 /*
  * 0; -ESRCH: QEMU is gone; -ETIMEDOUT: it does not answer; -ECANCELED: the program is about to
- * end; -EIO: it answered with an error, which
- * is in answer.text; or another -errno
+ * end; -EIO: it answered with an error, which is in answer.text; or another -errno
  */
-static int command(struct qemu_engine *qemu, const char *name, const char *arguments, int fd,
+static int command(struct qemu_engine *qemu, const char *name, const char *arguments,
 		   uint64_t deadline_ns)
 {
 	int r;
@@ -405,7 +400,7 @@ static int command(struct qemu_engine *qemu, const char *name, const char *argum
 		return -ESRCH;
 	qemu->answered = false;
 	qemu->last_id++;
-	r = qmp_send(&qemu->qmp, qemu->last_id, name, arguments, fd);
+	r = qmp_send(&qemu->qmp, qemu->last_id, name, arguments);
 	if (r == -EAGAIN)
 		return -ETIMEDOUT;
 	if (r < 0)
@@ -416,15 +411,16 @@ static int command(struct qemu_engine *qemu, const char *name, const char *argum
 	return qemu->answer.kind == QMP_RETURN ? 0 : -EIO;
 }
 
-int qemu_command(struct qemu_engine *qemu, const char *name, const char *arguments, int fd,
-		 uint64_t deadline_ns, struct fault *fault)
+/* To a machine that is up, for who asked for something that QEMU has to do. */
+static int ask_qemu(struct qemu_engine *qemu, const char *name, const char *arguments,
+		    struct fault *fault)
 {
 	char text[OS_ERROR_MAX];
 	int r;
 
 	if (qemu->state != STATE_UP)
 		return fault_set(fault, -ESRCH, "the guest of the qemu engine has ended");
-	r = command(qemu, name, arguments, fd, deadline_ns);
+	r = command(qemu, name, arguments, in_ms(qemu->timeouts.command_ms));
 	switch (r) {
 	case 0:
 		return 0;
@@ -673,12 +669,12 @@ static int bring_up(struct qemu_engine *qemu, struct fault *fault)
 	int r = wait_until(qemu, is_greeted, deadline_ns);
 
 	if (r == 0)
-		r = command(qemu, "qmp_capabilities", NULL, -1, deadline_ns);
+		r = command(qemu, "qmp_capabilities", NULL, deadline_ns);
 	if (r == 0)
 		r = watch(qemu);
 	if (r == 0) {
 		qemu->state = STATE_UP;		/* the guest may end before "cont" is answered */
-		r = command(qemu, "cont", NULL, -1, deadline_ns);
+		r = command(qemu, "cont", NULL, deadline_ns);
 	}
 	if (r == -ESRCH && qemu->process.pid != 0) {
 		/* It closed the channel first: hear it out. */
@@ -829,18 +825,13 @@ static void engine_destroy(struct engine *engine)
 	free(qemu);
 }
 
-static uint64_t command_deadline(const struct qemu_engine *qemu)
-{
-	return in_ms(qemu->timeouts.command_ms);
-}
-
 static int engine_pause(struct engine *engine, struct fault *fault)
 {
 	struct qemu_engine *qemu = qemu_of(engine);
 	int r;
 
 	qemu_devices_pause(qemu->devices);
-	r = qemu_command(qemu, "stop", NULL, -1, command_deadline(qemu), fault);
+	r = ask_qemu(qemu, "stop", NULL, fault);
 	/* One that was not answered may come yet: then the devices are about to be stopped. */
 	if (r < 0 && r != -ETIMEDOUT)
 		qemu_devices_resume(qemu->devices);
@@ -850,7 +841,7 @@ static int engine_pause(struct engine *engine, struct fault *fault)
 static int engine_resume(struct engine *engine, struct fault *fault)
 {
 	struct qemu_engine *qemu = qemu_of(engine);
-	int r = qemu_command(qemu, "cont", NULL, -1, command_deadline(qemu), fault);
+	int r = ask_qemu(qemu, "cont", NULL, fault);
 
 	if (r == 0)
 		qemu_devices_resume(qemu->devices);
@@ -863,11 +854,10 @@ static int engine_send_ctrl_alt_del(struct engine *engine, struct fault *fault)
 
 	if (qemu->params.arch != SQUIB_ARCH_X86_64)
 		return fault_set(fault, -ENOTSUP, "the machine has no keyboard");
-	return qemu_command(qemu, "send-key",
-			    "{\"keys\":[{\"type\":\"qcode\",\"data\":\"ctrl\"},"
-			    "{\"type\":\"qcode\",\"data\":\"alt\"},"
-			    "{\"type\":\"qcode\",\"data\":\"delete\"}]}", -1,
-			    command_deadline(qemu), fault);
+	return ask_qemu(qemu, "send-key",
+			"{\"keys\":[{\"type\":\"qcode\",\"data\":\"ctrl\"},"
+			"{\"type\":\"qcode\",\"data\":\"alt\"},"
+			"{\"type\":\"qcode\",\"data\":\"delete\"}]}", fault);
 }
 
 static int engine_update_drive(struct engine *engine, const struct squib_drive_update *update,

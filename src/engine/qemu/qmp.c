@@ -251,30 +251,7 @@ int qmp_next(struct qmp *qmp, struct qmp_message *ret_message)
 	return qmp_parse(line, (size_t)(end - line), ret_message) < 0 ? -EPROTO : 1;
 }
 
-static ssize_t send_with_fd(int socket_fd, char *line, size_t len, int fd)
-{
-	union {
-		struct cmsghdr align;
-		char data[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { .iov_base = line, .iov_len = len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		struct cmsghdr *cmsg;
-
-		msg.msg_control = control.data;
-		msg.msg_controllen = sizeof(control.data);
-		cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
-	}
-	return sendmsg(socket_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-int qmp_send(struct qmp *qmp, uint64_t id, const char *command, const char *arguments, int fd)
+int qmp_send(struct qmp *qmp, uint64_t id, const char *command, const char *arguments)
 {
 	char line[1024];
 	int len = snprintf(line, sizeof(line), "{\"execute\":\"%s\",\"id\":%llu%s%s}\n", command,
@@ -285,7 +262,7 @@ int qmp_send(struct qmp *qmp, uint64_t id, const char *command, const char *argu
 	if (len < 0 || (size_t)len >= sizeof(line))
 		return -EMSGSIZE;
 	do {
-		n = send_with_fd(qmp->fd, line, (size_t)len, fd);
+		n = send(qmp->fd, line, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;

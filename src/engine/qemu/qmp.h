@@ -55,11 +55,9 @@ int qmp_next(struct qmp *qmp, struct qmp_message *ret_message);
 /**
  * qmp_send() - a command without waiting for its answer
  * @arguments: JSON text of an object, or NULL
- * @fd: sent along (add-fd); -1: none
  *
  * Return: 0, or -errno; -EAGAIN when QEMU has not even read earlier commands.
  */
-int qmp_send(struct qmp *qmp, uint64_t id, const char *command, const char *arguments,
-	     int fd);
+int qmp_send(struct qmp *qmp, uint64_t id, const char *command, const char *arguments);
 
 #endif

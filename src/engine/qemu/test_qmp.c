@@ -145,7 +145,7 @@ static void lines_arrive_in_pieces(void **state)
 	}
 	assert_int_equal(got, 2);
 	assert_int_equal(m.id, 1);
-	assert_int_equal(qmp_send(qmp, 5, "cont", NULL, -1), 0);
+	assert_int_equal(qmp_send(qmp, 5, "cont", NULL), 0);
 	close(s[1]);
 	assert_int_equal(qmp_receive(qmp), -EPIPE);
 	close(s[0]);
@@ -170,7 +170,7 @@ static void a_line_without_end_is_an_error(void **state)
 	}
 	assert_int_equal(r, -EPROTO);
 	for (int i = 0; i < 5000; i++)
-		r = qmp_send(qmp, 1, "query-status", NULL, -1);
+		r = qmp_send(qmp, 1, "query-status", NULL);
 	assert_int_equal(r, -EAGAIN);	/* a QEMU that reads nothing does not block us */
 	close(s[0]);
 	close(s[1]);

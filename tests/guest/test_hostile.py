@@ -5,8 +5,10 @@ Whatever it does, squib lives, answers its clients, and ends as the guest asks i
 is of most use against a build with sanitizers.
 """
 
+import contextlib
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -22,15 +24,19 @@ SEEDS = range(1, 1 + int(os.environ.get("SQUIB_HOSTILE_SEEDS", "2")))
 
 # A place in the code may log 10 lines at once and then two a second, and there are so many of
 # them that a guest can reach.
-LIMITED_PLACES = 40
+LIMITED_PLACES = 60
+
+GUEST_MAC = "06:00:c0:00:02:02"
+VSOCK_PORTS = (52, 53)  # see packets.c
 
 
-def make(squib, tmp_path, args, cpus=1, **kwargs):
-    """A machine with a writable drive, a read-only one, a limited one, entropy, and that guest."""
+def make(squib, tmp_path, args, cpus=1, io_engine="Sync", **kwargs):
+    """A machine with that guest, a writable drive, a read-only one, a limited one, and entropy."""
     vm = squib(**kwargs)
     vm.put("/machine-config", {"vcpu_count": cpus, "mem_size_mib": 32, "track_dirty_pages": True})
     limit = {"bandwidth": {"size": 1 << 20, "refill_time": 100}, "ops": {"size": 100, "refill_time": 100}}
     drives = {"rw": {"cache_type": "Writeback"}, "ro": {"is_read_only": True}, "slow": {"rate_limiter": limit}}
+    drives["rw"]["io_engine"] = io_engine
     for name, more in drives.items():
         path = tmp_path / name
         path.write_bytes(name.encode().ljust(1 << 20, b"."))
@@ -40,10 +46,30 @@ def make(squib, tmp_path, args, cpus=1, **kwargs):
     return vm
 
 
+def add_networks(vm, network, stack):
+    """A tap, the metadata service behind it, and vsock with somebody at the ports it tries."""
+    network.add_tap("tap0", "192.0.2.1/24")
+    vm.put("/network-interfaces/net", {"iface_id": "net", "host_dev_name": "tap0", "guest_mac": GUEST_MAC})
+    vm.put("/mmds/config", {"version": "V2", "network_interfaces": ["net"]})
+    vm.put("/mmds", {"latest": {"meta-data": "x" * 20000}})
+    vm.put("/vsock", {"guest_cid": 3, "uds_path": vm.path("vsock")})
+    for port in VSOCK_PORTS:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(f"{vm.path('vsock')}_{port}")
+        listener.listen(1000)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("cpus", squibvm.cpu_counts(1, 2))
-def test_whatever_it_writes_it_hurts_only_itself(squib, tmp_path, cpus, seed):
-    vm = make(squib, tmp_path, f"seed={seed} rounds={ROUNDS}", cpus)
+def test_whatever_it_writes_it_hurts_only_itself(squib, network, tmp_path, cpus, seed):
+    with contextlib.ExitStack() as stack:
+        io_engine = "Async" if seed % 2 == 0 else "Sync"
+        vm = make(squib, tmp_path, f"seed={seed} rounds={ROUNDS}", cpus, io_engine, network=network)
+        add_networks(vm, network, stack)
+        attack(vm, tmp_path, seed)
+
+
+def attack(vm, tmp_path, seed):
     started = time.monotonic()
     vm.start()
     vm.console.expect(f"hostile: begin seed={seed}")

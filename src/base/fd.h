@@ -4,6 +4,7 @@
 #define SQUIB_BASE_FD_H
 
 #include <errno.h>
+#include <stdint.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -27,6 +28,15 @@ static inline int fd_take(int *fd)
 
 	*fd = -1;
 	return taken;
+}
+
+/** fd_signal() - add one to an eventfd. One that does not block may be full: what watches it is awake */
+static inline void fd_signal(int fd)
+{
+	uint64_t one = 1;
+	ssize_t written = write(fd, &one, sizeof(one));
+
+	(void)written;
 }
 
 #endif

@@ -28,21 +28,13 @@ static struct vhost_user_device *of_transport(const struct virtio_transport *tra
 	return container_of(transport, struct vhost_user_device, transport);
 }
 
-static void signal_fd(int fd)
-{
-	uint64_t one = 1;
-	ssize_t written = write(fd, &one, sizeof(one));
-
-	(void)written;		/* EAGAIN: full, and then what watches it is awake */
-}
-
 void rings_interrupt_queue(const struct virtio_transport *transport, uint16_t queue)
 {
 	struct vhost_user_device *t = of_transport(transport);
 
 	metrics_inc(&t->metrics->interrupts.triggers);
 	if (t->rings[queue].call_fd >= 0)
-		signal_fd(t->rings[queue].call_fd);
+		fd_signal(t->rings[queue].call_fd);
 }
 
 void rings_kick_queue(const struct virtio_transport *transport, uint16_t queue)
@@ -50,7 +42,7 @@ void rings_kick_queue(const struct virtio_transport *transport, uint16_t queue)
 	struct vhost_user_device *t = of_transport(transport);
 
 	t->again_mask |= 1u << queue;
-	signal_fd(t->again.fd);
+	fd_signal(t->again.fd);
 }
 
 /* The protocol cannot tell the driver: QEMU would log the signal of an error descriptor, no more. */
@@ -383,7 +375,7 @@ void rings_set_call(struct vhost_user_device *t, uint16_t index, int call_fd)
 	fd_close(ring->call_fd);
 	ring->call_fd = call_fd;
 	if (call_fd >= 0 && t->device->queues[index].enabled)
-		signal_fd(call_fd);
+		fd_signal(call_fd);
 	pthread_mutex_unlock(&t->device->lock);
 }
 

@@ -74,14 +74,6 @@ static void set_status(struct virtio_mmio *mmio, uint32_t status)
 	atomic_store_explicit(&mmio->status, status, memory_order_release);
 }
 
-static void signal_fd(int fd)
-{
-	uint64_t one = 1;
-	ssize_t written = write(fd, &one, sizeof(one));
-
-	(void)written;		/* EAGAIN: full, and then what watches it is awake */
-}
-
 /*
  * The line is an edge, and is signalled also when the bit is set already: an edge that came while the
  * guest had the line masked is lost, and the next one has to make up for it. Release and acquire on
@@ -91,7 +83,7 @@ static void interrupt(struct virtio_mmio *mmio, uint32_t bit)
 {
 	atomic_fetch_or_explicit(&mmio->interrupt_status, bit, memory_order_acq_rel);
 	metrics_inc(&mmio->metrics->interrupts.triggers);
-	signal_fd(mmio->irq_fd);
+	fd_signal(mmio->irq_fd);
 }
 
 static struct virtio_mmio *of_transport(const struct virtio_transport *transport)
@@ -130,7 +122,7 @@ static void needs_reset(const struct virtio_transport *transport)
 
 static void kick_queue(const struct virtio_transport *transport, uint16_t queue)
 {
-	signal_fd(of_transport(transport)->queues[queue].kick.fd);
+	fd_signal(of_transport(transport)->queues[queue].kick.fd);
 }
 
 static int kick_fd(const struct virtio_transport *transport, uint16_t queue)
@@ -478,7 +470,7 @@ static void write_register(struct virtio_mmio *mmio, uint64_t offset, uint32_t v
 {
 	if (offset == VIRTIO_MMIO_QUEUE_NOTIFY) {
 		if (value < mmio->device->ops->queue_count)
-			signal_fd(mmio->queues[value].kick.fd);
+			fd_signal(mmio->queues[value].kick.fd);
 	} else if (offset == VIRTIO_MMIO_INTERRUPT_ACK) {
 		atomic_fetch_and_explicit(&mmio->interrupt_status, ~value, memory_order_acq_rel);
 	} else {

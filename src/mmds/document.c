@@ -17,7 +17,7 @@
 #include "json/value.h"
 
 /*
- * Places in the texts have 32 bits. Numbers may be longer than they were written, less than four
+ * Places in the texts have 32 bits. Numbers may be longer than they were written, less than five
  * times (1e15 is 1000000000000000.0); the IMDS text is shorter, for the JSON has quotes and commas.
  */
 #define DOCUMENT_BYTES_MAX (UINT32_MAX / 8)

@@ -509,8 +509,3 @@ void vhost_user_device_free(struct vhost_user_device *t)
 	virtio_device_free(t->device);
 	free(t);
 }
-
-struct virtio_device *vhost_user_device_virtio(const struct vhost_user_device *t)
-{
-	return t->device;
-}

@@ -36,8 +36,6 @@ int vhost_user_device_new(const struct vhost_user_params *params,
 			  struct vhost_user_device **ret_transport);
 void vhost_user_device_free(struct vhost_user_device *transport);	/* accepts NULL */
 
-struct virtio_device *vhost_user_device_virtio(const struct vhost_user_device *transport);
-
 /**
  * vhost_user_device_pause() / vhost_user_device_resume() - tell that the other monitor is about to
  * stop the guest, or to let it go on

@@ -81,7 +81,10 @@ struct virtio_device {
 	struct vq queues[VIRTIO_QUEUES_MAX];
 };
 
-/* What is in front of a device. Any thread; the device's lock is held. */
+/*
+ * What is in front of a device. Any thread; the device's lock is held, which kick_queue() does not need
+ * in the loop's thread.
+ */
 struct virtio_transport {
 	/* Buffers of @queue were used: interrupt the driver. */
 	void (*interrupt_queue)(const struct virtio_transport *transport, uint16_t queue);

@@ -308,11 +308,6 @@ static void stream_ready(struct loop_source *source, uint32_t events)
 	pthread_mutex_unlock(&vsock->device.lock);
 }
 
-static bool is_out_of_something(int error)
-{
-	return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS;
-}
-
 /* One, if there is one: 0, or -errno. */
 static int accept_one(struct vsock *vsock)
 {
@@ -331,6 +326,7 @@ static int accept_one(struct vsock *vsock)
 	return 0;
 }
 
+/* An error, of a host that has no descriptors left for one, leaves the listener readable. */
 static void accept_some(struct vsock *vsock)
 {
 	char text[OS_ERROR_MAX];
@@ -338,7 +334,7 @@ static void accept_some(struct vsock *vsock)
 
 	for (unsigned int i = 0; i < ACCEPTS_MAX && r == 0; i++)
 		r = accept_one(vsock);
-	if (!is_out_of_something(r))
+	if (r == 0 || r == -EAGAIN)
 		return;
 	log_limited_warn(vsock->log, "vsock: unable to accept a host connection: %s",
 			 os_error(r, text));

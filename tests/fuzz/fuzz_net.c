@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_net.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +30,8 @@
 #define REGION_BYTES 0x10000u
 #define HIGH	     UINT64_C(0x100000000)
 #define STEPS_MAX    256u
-#define ROUNDS_MAX   4u	/* of the loop in a step; a device may kick itself for ever */
+#define ROUNDS_MAX   32u	/* of the loop in a step; a device may kick itself for ever */
+#define IDLE_MAX     16u	/* of them in which nothing happens */
 #define FRAMES_MAX   16u
 #define TARGET	     0x4du	/* the first byte of a frame for the metadata service */
 
@@ -292,10 +294,28 @@ static void machine_done(struct machine *machine)
 	guest_mem_free(machine->mem);
 }
 
+/* Changes with every request that is taken or done, and with every frame. */
+static unsigned int progress(const struct machine *machine)
+{
+	unsigned int sum = machine->wire.taken;
+
+	for (unsigned int i = 0; i < 2; i++)
+		sum += machine->net->queues[i].next_avail + machine->net->queues[i].next_used;
+	return sum;
+}
+
 static void run_loop(struct machine *machine)
 {
-	for (unsigned int i = 0; i < ROUNDS_MAX; i++)
+	struct pollfd poll_loop = { .fd = loop_fd(machine->loop), .events = POLLIN };
+	unsigned int idle = 0;
+
+	for (unsigned int i = 0; i < ROUNDS_MAX && poll(&poll_loop, 1, 0) > 0; i++) {
+		unsigned int before = progress(machine);
+
 		require(loop_run_once(machine->loop, 0) == 0, "the loop runs");
+		idle = progress(machine) == before ? idle + 1 : 0;
+		require(idle < IDLE_MAX, "the loop is not awake for nothing");
+	}
 }
 
 static void write_register(struct machine *machine, uint64_t offset, uint32_t value)

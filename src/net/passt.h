@@ -29,7 +29,7 @@ struct passt_params {
 	const char *program;		/* its path; copied */
 	const struct passt_port *ports;
 	size_t port_count;
-	uint16_t mtu;			/* told to the guest by DHCP; 0: passt's own, 65520 */
+	uint16_t mtu;			/* told to the guest by DHCP, up to 65521; 0: passt's own, 65520 */
 	struct loop *loop;
 	struct log *log;
 	/* Ports, loop and log must outlive the back end. */

@@ -5,8 +5,11 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "net/ethernet.h"
+#include "net/frame_stream.h"
 
 #define FIXED_ARGS 7	/* the program's name too */
+#define MTU_MAX	   (FRAME_BYTES_MAX - ETHERNET_HEADER_BYTES)	/* of what the wire takes */
 
 struct args {
 	char **argv;		/* of the final size, the rest NULL */
@@ -50,7 +53,7 @@ char **passt_args_new(const struct passt_params *params, int fd)
 	add(&args, "%d", fd);
 	if (params->mtu != 0) {
 		add(&args, "--mtu");
-		add(&args, "%u", params->mtu);
+		add(&args, "%u", params->mtu < MTU_MAX ? params->mtu : MTU_MAX);
 	}
 	for (size_t i = 0; i < params->port_count; i++)
 		add_port(&args, &params->ports[i]);

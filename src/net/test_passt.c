@@ -457,6 +457,11 @@ static void the_command_line_says_it_all(void **state)
 	assert_null(args[ARRAY_SIZE(want) - 1]);
 	passt_args_free(args);
 
+	params.mtu = 65535;	/* a frame of passt's has no more than that with its header */
+	args = passt_args_new(&params, 3);
+	assert_string_equal(args[6], "65521");
+	passt_args_free(args);
+
 	params.mtu = params.port_count = 0;
 	args = passt_args_new(&params, 3);
 	assert_string_equal(args[4], "3");

@@ -26,6 +26,7 @@
 #include "virtio/device.h"
 #include "virtio/mmio.h"
 #include "virtio/net.h"
+#include "input.h"
 
 #define REGION_BYTES 0x10000u
 #define HIGH	     UINT64_C(0x100000000)
@@ -69,33 +70,6 @@ struct machine {
 	struct mmds_stack *stack;
 	uint16_t avail_idx[2];
 };
-
-struct input {
-	const uint8_t *data;
-	size_t len;
-};
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool condition, const char *what)
-{
-	if (!condition) {
-		fprintf(stderr, "broken: %s\n", what);
-		abort();
-	}
-}
-
-static uint64_t take(struct input *input, size_t len)
-{
-	uint64_t value = 0;
-
-	if (len > input->len)
-		len = input->len;
-	memcpy(&value, input->data, len);
-	input->data += len;
-	input->len -= len;
-	return value;
-}
 
 /* --- the metadata service's stack, in place of the real one */
 

@@ -25,6 +25,7 @@
 #include "vhost_user/device.h"
 #include "virtio/block.h"
 #include "virtio/device.h"
+#include "input.h"
 
 #define MEM_BYTES  0x10000u
 #define USER	   UINT64_C(0x7f0000000000)
@@ -45,33 +46,6 @@ struct machine {
 	uint8_t *ram;
 	uint16_t avail_idx;
 };
-
-struct input {
-	const uint8_t *data;
-	size_t len;
-};
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition, const char *what)
-{
-	if (!condition) {
-		fprintf(stderr, "broken: %s\n", what);
-		abort();
-	}
-}
-
-static uint64_t take(struct input *input, size_t len)
-{
-	uint64_t value = 0;
-
-	if (len > input->len)
-		len = input->len;
-	memcpy(&value, input->data, len);
-	input->data += len;
-	input->len -= len;
-	return value;
-}
 
 static void take_bytes(struct input *input, void *data, size_t len)
 {

@@ -24,6 +24,7 @@
 #include "virtio/device.h"
 #include "virtio/mmio.h"
 #include "virtio/rng.h"
+#include "input.h"
 
 #define REGION_BYTES 0x10000u
 #define HIGH	     UINT64_C(0x100000000)
@@ -42,39 +43,12 @@ struct machine {
 	uint16_t avail_idx[2];
 };
 
-struct input {
-	const uint8_t *data;
-	size_t len;
-};
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 /* In place of the C library's, so that a run can be repeated. */
 ssize_t getrandom(void *buf, size_t len, unsigned int flags)
 {
 	(void)flags;
 	memset(buf, 0x5a, len);
 	return (ssize_t)len;
-}
-
-static void require(int condition, const char *what)
-{
-	if (!condition) {
-		fprintf(stderr, "broken: %s\n", what);
-		abort();
-	}
-}
-
-static uint64_t take(struct input *input, size_t len)
-{
-	uint64_t value = 0;
-
-	if (len > input->len)
-		len = input->len;
-	memcpy(&value, input->data, len);
-	input->data += len;
-	input->len -= len;
-	return value;
 }
 
 static int make_disk(void)

@@ -53,6 +53,7 @@ bench: all lib
 	@guest/make-kernel.sh x86_64 build/guest/x86_64
 	@guest/make-lab.sh build/guest/lab
 	@tests/bench/lab
+	@tests/bench/devices
 
 # FIRECRACKER_LINKS=1 adds a hard link under the name that clients of Firecracker look for.
 install: all lib

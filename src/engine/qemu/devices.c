@@ -82,21 +82,33 @@ static int serve(struct place *place, int fd)
 	return 0;
 }
 
-/* QEMU waits for the device then, so a failure here is found out at the start's deadline at last. */
+/* QEMU, which waits for the device, finds nobody there, and gives up. */
+static void give_up(struct place *place, int error)
+{
+	char text[OS_ERROR_MAX];
+
+	log_error(place->devices->params->log, "QEMU engine: a device cannot be served: %s",
+		  os_error(error, text));
+	stop_listening(place);
+}
+
 static void listener_ready(struct loop_source *source, uint32_t events)
 {
 	struct place *place = container_of(source, struct place, listener);
 	CLEANUP(fd_close) int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC);
-	char text[OS_ERROR_MAX];
 	int r;
 
 	(void)events;
-	if (fd < 0 || !is_qemu(place->devices, fd))
+	if (fd < 0) {
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+			give_up(place, -errno);	/* it would be ready again and again */
+		return;
+	}
+	if (!is_qemu(place->devices, fd))
 		return;
 	r = serve(place, fd);
 	if (r < 0) {
-		log_error(place->devices->params->log, "QEMU engine: a device cannot be served: %s",
-			  os_error(r, text));
+		give_up(place, r);
 		return;
 	}
 	fd_take(&fd);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -213,6 +214,28 @@ static void nobody_is_let_in_twice(void **state)
 	rig_done(&rig);
 }
 
+/* The loop comes to rest, and QEMU is not left waiting. */
+static void without_descriptors_qemu_is_turned_away(void **state)
+{
+	struct rlimit limit, none;
+	struct rig rig;
+	char byte;
+	int fd;
+
+	(void)state;
+	rig_init(&rig);
+	qemu_devices_expect(rig.devices, getpid());
+	fd = reach(&rig.peers[0]);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){ .rlim_cur = 3, .rlim_max = limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	run(&rig);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_true(read(fd, &byte, 1) <= 0);
+	fd_close(fd);
+	rig_done(&rig);
+}
+
 static void one_that_is_reached_in_a_pause_is_paused(void **state)
 {
 	struct rig rig;
@@ -240,6 +263,7 @@ int main(void)
 		cmocka_unit_test(they_are_served_in_place),
 		cmocka_unit_test(strangers_are_not_let_in),
 		cmocka_unit_test(nobody_is_let_in_twice),
+		cmocka_unit_test(without_descriptors_qemu_is_turned_away),
 		cmocka_unit_test(one_that_is_reached_in_a_pause_is_paused),
 	};
 

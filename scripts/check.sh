@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE=1
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:exitcode=99
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export TSAN_OPTIONS=halt_on_error=1:exitcode=98
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 failures=
 mkdir -p "$logs"
 
 say() { printf '\n== %s\n' "$*"; }
@@ -31,6 +31,14 @@ tally() {
 	[ "$p" -eq 0 ] && [ "$f" -eq 0 ] && [ "$s" -eq 0 ] && f=1	# it ran nothing
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	printf -- '-- %s: %s passed, %s failed, %s skipped\n' "$name" "$p" "$f" "$s"
+	[ "$f" -eq 0 ] || note_failed "$name" "$log"
+}
+
+# What the last lines of all say of a part that failed.
+note_failed() {	# NAME LOG
+	failures+="-- $1 failed, see $2:"$'\n'
+	failures+=$(grep -aE '^(FAILED|ERROR|lab:|not ok)|FAILED|Timeout' "$2" | tail -n 20)$'\n'
+	failures+=$(tail -n 5 "$2")$'\n'
 }
 
 # run NAME COMMAND...: show and keep its output, then add it up
@@ -60,7 +68,7 @@ build_or_fail() {
 }
 
 finish() {
-	echo
+	printf '\n%s' "$failures"
 	[ "$skipped" -eq 0 ] && echo "$passed passed, $failed failed" ||
 		echo "$passed passed, $failed failed, $skipped skipped"
 	exit $((failed > 0))
@@ -77,7 +85,7 @@ meson_tests() {
 		grep -oE '[0-9]+' | paste -sd+ | bc)
 	f=$(grep -aoE '^Fail: +[0-9]+|^Timeout: +[0-9]+' "$logs/$name.out" |
 		grep -oE '[0-9]+$' | paste -sd+ | bc)
-	echo "${p:-0} passed, ${f:-0} failed" >"$logs/$name.log"
+	{ cat "$logs/$name.out"; echo "${p:-0} passed, ${f:-0} failed"; } >"$logs/$name.log"
 	tally "$name" "$status" "$logs/$name.log"
 }
 

@@ -33,6 +33,8 @@ struct image {
 	 */
 	uint64_t memory_bytes;
 	uint64_t pvh_entry;	/* ELF: entry point of its PVH note; 0: no such note */
+	uint64_t text_offset;	/* Image: where it begins, from a multiple of 2 MiB on */
+	uint32_t page_bytes;	/* Image: the size of pages that it is made for; 0: it does not tell */
 };
 
 #define IMAGE_INIT { .fd = -1 }

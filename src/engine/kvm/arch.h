@@ -32,11 +32,23 @@ size_t arch_regions(uint64_t size_bytes, struct guest_region *regions);
 
 /* All faults below are whole texts behind "Start microvm error: ". */
 
-/** arch_vm_setup() - what comes before vCPUs: interrupt controllers, timers */
-int arch_vm_setup(const struct vm *vm, struct fault *fault);
+/**
+ * arch_vm_type() - what KVM_CREATE_VM is asked for
+ * @kvm_fd: /dev/kvm
+ *
+ * Return: its argument, or -errno.
+ */
+long arch_vm_type(int kvm_fd);
+
+/** arch_vm_setup() - what comes before vCPUs; @mem is what the guest will have */
+int arch_vm_setup(const struct vm *vm, const struct guest_mem *mem, struct fault *fault);
+
+struct platform;
 
 struct arch_boot_params {
+	const struct vm *vm;
 	const struct vcpus *vcpus;
+	const struct platform *platform;
 	const struct cpu_model *cpu;
 	struct guest_mem *mem;
 	const struct squib_machine *machine;
@@ -53,21 +65,31 @@ int arch_boot(const struct arch_boot_params *params, struct fault *fault);
 /** arch_vcpu_paused() - a vCPU was taken out of the guest for longer. Its thread */
 void arch_vcpu_paused(int vcpu_fd, struct log *log, struct metrics *metrics);
 
-/* The devices that belong to the architecture: keyboard controller, power, where the port is. */
-struct platform;
-
+/*
+ * What belongs to the architecture beside the CPU: interrupt controllers where they come after the
+ * vCPUs, keyboard controller, clock, power, where the serial port is.
+ */
 struct platform_params {
-	struct uart *uart;		/* all must outlive the platform */
+	const struct vm *vm;		/* all must outlive the platform */
+	size_t vcpu_count;		/* they are made, and have not run */
+	struct uart *uart;
 	struct log *log;
 	struct metrics *metrics;
 };
 
-int platform_new(const struct platform_params *params, const struct vm *vm,
-		 struct platform **ret_platform, struct fault *fault);
+int platform_new(const struct platform_params *params, struct platform **ret_platform,
+		 struct fault *fault);
 void platform_free(struct platform *platform);	/* accepts NULL; no vCPU runs any more */
 
-/** platform_exit() - KVM_EXIT_IO: port I/O, for architectures that have it. vCPU threads */
-enum vcpu_verdict platform_exit(struct platform *platform, struct kvm_run *run);
+/** platform_port() - KVM_EXIT_IO: port I/O, for architectures that have it. vCPU threads */
+enum vcpu_verdict platform_port(struct platform *platform, struct kvm_run *run);
+
+/**
+ * platform_mmio() - KVM_EXIT_MMIO: is it one of the platform's registers? vCPU threads
+ *
+ * Return: whether it was, and the access was made. What a read of others gives stays as it is.
+ */
+bool platform_mmio(struct platform *platform, struct kvm_run *run);
 
 /** platform_ctrl_alt_del() - type it; the fault is behind "Internal VMM error: " */
 int platform_ctrl_alt_del(struct platform *platform, struct fault *fault);

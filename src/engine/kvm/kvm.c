@@ -99,7 +99,7 @@ static enum vcpu_verdict mmio(struct kvm_engine *kvm, struct kvm_run *run)
 		memset(run->mmio.data, 0, sizeof(run->mmio.data));
 	if (run->mmio.phys_addr == ARCH_BOOT_TIMER_ADDRESS)
 		boot_timer_access(kvm, run);
-	else
+	else if (!platform_mmio(kvm->platform, run))
 		devices_access(kvm->devices, run->mmio.phys_addr, run->mmio.data, run->mmio.len,
 			       run->mmio.is_write);
 	metrics_time(time, (clock_ns() - start_ns) / 1000);
@@ -111,7 +111,7 @@ static enum vcpu_verdict vcpu_exited(struct vcpus_listener *listener, struct kvm
 	struct kvm_engine *kvm = container_of(listener, struct kvm_engine, vcpus_listener);
 
 	return run->exit_reason == KVM_EXIT_MMIO ? mmio(kvm, run)
-						 : platform_exit(kvm->platform, run);
+						 : platform_port(kvm->platform, run);
 }
 
 static void vcpu_ended(struct vcpus_listener *listener, enum vcpu_verdict verdict)
@@ -342,7 +342,7 @@ static int make_vm(struct kvm_engine *kvm, const struct squib_machine *machine,
 	if (r == 0)
 		r = cpu_model_new(kvm->vm.kvm_fd, machine, &kvm->cpu, fault);
 	if (r == 0)
-		r = arch_vm_setup(&kvm->vm, fault);
+		r = arch_vm_setup(&kvm->vm, kvm->mem, fault);
 	if (r == 0)
 		r = vcpus_new(&kvm->vm, machine->config.vcpu_count, kvm->params.log,
 			      kvm->params.metrics, &kvm->vcpus_listener, &kvm->vcpus, fault);
@@ -371,7 +371,12 @@ static int watch(struct kvm_engine *kvm)
 static int make_devices(struct kvm_engine *kvm, const struct engine_machine *machine,
 			struct fault *fault)
 {
-	struct platform_params params = { .log = kvm->params.log, .metrics = kvm->params.metrics };
+	struct platform_params params = {
+		.vm = &kvm->vm,
+		.vcpu_count = machine->description->config.vcpu_count,
+		.log = kvm->params.log,
+		.metrics = kvm->params.metrics,
+	};
 	int r = uart_new(kvm->params.metrics, &kvm->uart);
 
 	if (r == 0)
@@ -379,7 +384,7 @@ static int make_devices(struct kvm_engine *kvm, const struct engine_machine *mac
 	if (r < 0)
 		return internal(fault, r);
 	params.uart = kvm->uart;
-	r = platform_new(&params, &kvm->vm, &kvm->platform, fault);
+	r = platform_new(&params, &kvm->platform, fault);
 	if (r < 0)
 		return r;
 	return devices_new(&kvm->params, &kvm->vm, kvm->mem, machine, &kvm->devices, fault);
@@ -390,7 +395,9 @@ static int load(struct kvm_engine *kvm, const struct engine_machine *machine,
 {
 	CLEANUP(buf_done) struct buf line = BUF_INIT;
 	struct arch_boot_params params = {
+		.vm = &kvm->vm,
 		.vcpus = kvm->vcpus,
+		.platform = kvm->platform,
 		.cpu = kvm->cpu,
 		.mem = kvm->mem,
 		.machine = machine->description,

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 
 #include "base/fd.h"
+#include "engine/kvm/arch.h"
 
 int vm_fault(struct fault *fault, int error, const char *what)
 {
@@ -39,10 +40,13 @@ static int open_kvm(struct fault *fault)
 /* A signal may interrupt it while the kernel waits for others: not a failure. */
 static int create_vm(int kvm_fd)
 {
+	long type = arch_vm_type(kvm_fd);
 	int fd;
 
+	if (type < 0)
+		return (int)type;
 	do {
-		fd = ioctl(kvm_fd, KVM_CREATE_VM, 0);
+		fd = ioctl(kvm_fd, KVM_CREATE_VM, type);
 	} while (fd < 0 && errno == EINTR);
 	return fd < 0 ? -errno : fd;
 }

@@ -16,11 +16,18 @@ size_t arch_regions(uint64_t size_bytes, struct guest_region *regions)
 	return x86_64_regions(size_bytes, regions);
 }
 
+long arch_vm_type(int kvm_fd)
+{
+	(void)kvm_fd;
+	return 0;
+}
+
 /* The dummy speaker keeps port 0x61, which some kernels read in loops, in the kernel. */
-int arch_vm_setup(const struct vm *vm, struct fault *fault)
+int arch_vm_setup(const struct vm *vm, const struct guest_mem *mem, struct fault *fault)
 {
 	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
 
+	(void)mem;
 	if (ioctl(vm->fd, KVM_SET_TSS_ADDR, TSS_ADDRESS) < 0)
 		return vm_fault(fault, -errno, "Failed during KVM_SET_TSS_ADDRESS");
 	if (ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) < 0)

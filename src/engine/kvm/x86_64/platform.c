@@ -37,8 +37,8 @@ static int add_irqs(const struct platform *platform, const struct vm *vm)
 	return r < 0 ? r : vm_add_irq(vm, i8042_irq_fd(platform->i8042), X86_64_I8042_GSI);
 }
 
-int platform_new(const struct platform_params *params, const struct vm *vm,
-		 struct platform **ret_platform, struct fault *fault)
+int platform_new(const struct platform_params *params, struct platform **ret_platform,
+		 struct fault *fault)
 {
 	struct platform *platform = calloc(1, sizeof(*platform));
 	int r;
@@ -50,7 +50,7 @@ int platform_new(const struct platform_params *params, const struct vm *vm,
 	platform->metrics = params->metrics;
 	r = i8042_new(params->metrics, &platform->i8042);
 	if (r == 0)
-		r = add_irqs(platform, vm);
+		r = add_irqs(platform, params->vm);
 	if (r < 0) {
 		platform_free(platform);
 		return internal(fault, r, "Legacy devices");
@@ -129,7 +129,7 @@ static enum vcpu_verdict io_out(struct platform *platform, struct kvm_run *run)
 	return verdict;
 }
 
-enum vcpu_verdict platform_exit(struct platform *platform, struct kvm_run *run)
+enum vcpu_verdict platform_port(struct platform *platform, struct kvm_run *run)
 {
 	struct metrics_vcpu *metrics = &platform->metrics->vcpu;
 	uint64_t start_ns = clock_ns();
@@ -145,4 +145,11 @@ enum vcpu_verdict platform_exit(struct platform *platform, struct kvm_run *run)
 		metrics_time(&metrics->exit_io_out_agg, (clock_ns() - start_ns) / 1000);
 	}
 	return verdict;
+}
+
+bool platform_mmio(struct platform *platform, struct kvm_run *run)
+{
+	(void)platform;
+	(void)run;
+	return false;
 }

@@ -8,35 +8,21 @@
 #include "boot/acpi.h"
 #include "boot/bytes.h"
 #include "boot/cmdline.h"
+#include "boot/load.h"
 #include "boot/mptable.h"
 #include "boot/x86_64_internal.h"
-
-#define KERNEL_FAULT "System configuration error: Cannot load kernel due to invalid memory " \
-		     "configuration or invalid kernel image: "
-#define INITRD_FAULT "Error with initrd initialization: "
 
 /* Regions */
 
 #define FIRST_4_GIB	(UINT64_C(1) << 32)
 
-static void add_region(struct guest_region *regions, size_t *count, gpa_t start, gpa_t end,
-		       uint64_t *left)
-{
-	uint64_t size = *left < end - start ? *left : end - start;
-
-	if (size == 0)
-		return;
-	regions[(*count)++] = (struct guest_region){ start, size };
-	*left -= size;
-}
-
 size_t x86_64_regions(uint64_t size_bytes, struct guest_region *regions)
 {
 	size_t count = 0;
 
-	add_region(regions, &count, 0, X86_64_MMIO32_START, &size_bytes);
-	add_region(regions, &count, FIRST_4_GIB, X86_64_MMIO64_START, &size_bytes);
-	add_region(regions, &count, X86_64_MMIO64_END, UINT64_MAX, &size_bytes);
+	load_add_region(regions, &count, 0, X86_64_MMIO32_START, &size_bytes);
+	load_add_region(regions, &count, FIRST_4_GIB, X86_64_MMIO64_START, &size_bytes);
+	load_add_region(regions, &count, X86_64_MMIO64_END, UINT64_MAX, &size_bytes);
 	return count;
 }
 
@@ -103,7 +89,7 @@ static int write_gdt(const struct guest_mem *mem, enum x86_64_boot_protocol prot
 	void *data;
 	uint8_t *gdt;
 
-	if (x86_64_room(mem, X86_64_GDT, GDT_ENTRIES * 8, &data) < 0)
+	if (load_room(mem, X86_64_GDT, GDT_ENTRIES * 8, &data) < 0)
 		return -EFAULT;
 	gdt = data;
 	put_le64(gdt + SELECTOR_CODE, descriptor(&state->code));
@@ -131,7 +117,7 @@ static int write_page_tables(const struct guest_mem *mem)
 	uint8_t *tables;
 	void *data;
 
-	if (x86_64_room(mem, X86_64_PML4, (2 + MAPPED_GIB) * GUEST_PAGE_BYTES, &data) < 0)
+	if (load_room(mem, X86_64_PML4, (2 + MAPPED_GIB) * GUEST_PAGE_BYTES, &data) < 0)
 		return -EFAULT;
 	tables = data;
 	put_le64(tables, pdpt | flags);
@@ -146,15 +132,6 @@ static int write_page_tables(const struct guest_mem *mem)
 
 /* All together */
 
-int x86_64_room(const struct guest_mem *mem, gpa_t gpa, size_t len, void **ret_data)
-{
-	int r = guest_mem_slice(mem, gpa, len, ret_data);
-
-	if (r == 0)
-		guest_mem_mark_dirty(mem, *ret_data, len);
-	return r;
-}
-
 static int load_kernel(const struct x86_64_boot_params *params, struct x86_64_kernel *kernel,
 		       struct fault *fault)
 {
@@ -162,21 +139,18 @@ static int load_kernel(const struct x86_64_boot_params *params, struct x86_64_ke
 	int r = x86_64_load_kernel(params->mem, params->image, kernel, &cause);
 
 	if (r < 0)
-		fault_set(fault, r, KERNEL_FAULT "%s", fault_text(&cause));
+		fault_set(fault, r, LOAD_KERNEL_FAULT "%s", fault_text(&cause));
 	return r;
 }
 
-static int load_initrd(const struct x86_64_boot_params *params, const struct x86_64_kernel *kernel,
-		       struct x86_64_initrd *initrd, struct fault *fault)
+static int place_initrd(const struct x86_64_boot_params *params, const struct x86_64_kernel *kernel,
+			struct load_initrd *initrd, struct fault *fault)
 {
-	CLEANUP(fault_done) struct fault cause = FAULT_INIT;
-	int r = 0;
+	uint64_t end = guest_mem_region(params->mem, 0)->size_bytes;
 
-	if (params->initrd_fd >= 0)
-		r = x86_64_load_initrd(params->mem, params->initrd_fd, kernel, initrd, &cause);
-	if (r < 0)
-		fault_set(fault, r, INITRD_FAULT "%s.", fault_text(&cause));
-	return r;
+	if (end > kernel->initrd_end)
+		end = kernel->initrd_end;
+	return load_initrd(params->mem, params->initrd_fd, kernel->end, end, initrd, fault);
 }
 
 static int write_cmdline(const struct x86_64_boot_params *params)
@@ -185,7 +159,7 @@ static int write_cmdline(const struct x86_64_boot_params *params)
 	void *data;
 
 	assert(len < CMDLINE_MAX);
-	if (x86_64_room(params->mem, X86_64_CMDLINE, len + 1, &data) < 0)
+	if (load_room(params->mem, X86_64_CMDLINE, len + 1, &data) < 0)
 		return -EFAULT;
 	memcpy(data, params->cmdline, len + 1);
 	return 0;
@@ -216,7 +190,7 @@ static int write_tables(const struct x86_64_boot_params *params)
 }
 
 static int write_entry_info(const struct x86_64_boot_params *params,
-			    const struct x86_64_kernel *kernel, const struct x86_64_initrd *initrd)
+			    const struct x86_64_kernel *kernel, const struct load_initrd *initrd)
 {
 	int r;
 
@@ -227,7 +201,7 @@ static int write_entry_info(const struct x86_64_boot_params *params,
 }
 
 static int write_machine(const struct x86_64_boot_params *params, const struct x86_64_kernel *kernel,
-			 const struct x86_64_initrd *initrd)
+			 const struct load_initrd *initrd)
 {
 	int r = write_gdt(params->mem, kernel->protocol);
 
@@ -241,7 +215,7 @@ static int write_machine(const struct x86_64_boot_params *params, const struct x
 int x86_64_boot(const struct x86_64_boot_params *params, struct x86_64_boot_entry *ret_entry,
 		struct fault *fault)
 {
-	struct x86_64_initrd initrd = { 0 };
+	struct load_initrd initrd = { 0 };
 	struct x86_64_kernel kernel;
 	int r;
 
@@ -249,7 +223,7 @@ int x86_64_boot(const struct x86_64_boot_params *params, struct x86_64_boot_entr
 	assert(params->device_count <= X86_64_DEVICES_MAX);
 	r = load_kernel(params, &kernel, fault);
 	if (r == 0)
-		r = load_initrd(params, &kernel, &initrd, fault);
+		r = place_initrd(params, &kernel, &initrd, fault);
 	if (r < 0)
 		return r;
 	r = write_machine(params, &kernel, &initrd);

@@ -67,14 +67,14 @@ static void write_start_info(struct writer *writer, bool has_initrd, size_t map_
 	writer_u32(writer, 0);
 }
 
-int x86_64_write_start_info(const struct guest_mem *mem, const struct x86_64_initrd *initrd)
+int x86_64_write_start_info(const struct guest_mem *mem, const struct load_initrd *initrd)
 {
 	struct memory_range map[MEMORY_MAP_MAX];
 	size_t map_count = make_memory_map(mem, map);
 	struct writer writer = { 0 };
 	void *page;
 
-	if (x86_64_room(mem, X86_64_START_INFO, GUEST_PAGE_BYTES, &page) < 0)
+	if (load_room(mem, X86_64_START_INFO, GUEST_PAGE_BYTES, &page) < 0)
 		return -EFAULT;
 	writer = (struct writer)WRITER_INIT(page, GUEST_PAGE_BYTES);
 	write_start_info(&writer, initrd->size_bytes > 0, map_count);
@@ -122,14 +122,14 @@ static void put_header(uint8_t *page, const struct x86_64_kernel *kernel)
 }
 
 int x86_64_write_zero_page(const struct guest_mem *mem, const struct x86_64_kernel *kernel,
-			   const struct x86_64_initrd *initrd, size_t cmdline_len)
+			   const struct load_initrd *initrd, size_t cmdline_len)
 {
 	struct memory_range map[MEMORY_MAP_MAX];
 	size_t map_count = make_memory_map(mem, map);
 	uint8_t *page, *entry;
 	void *data;
 
-	if (x86_64_room(mem, X86_64_ZERO_PAGE, GUEST_PAGE_BYTES, &data) < 0)
+	if (load_room(mem, X86_64_ZERO_PAGE, GUEST_PAGE_BYTES, &data) < 0)
 		return -EFAULT;
 	page = data;
 	memset(page, 0, GUEST_PAGE_BYTES);

@@ -3,6 +3,7 @@
 #define SQUIB_BOOT_X86_64_INTERNAL_H
 
 #include "boot/bzimage.h"
+#include "boot/load.h"
 #include "boot/x86_64.h"
 
 #define X86_64_START_INFO	0x6000u		/* with all it points to: a page */
@@ -24,28 +25,16 @@ struct x86_64_kernel {
 	uint8_t header[BZ_HEADER_MAX];
 };
 
-struct x86_64_initrd {
-	gpa_t start;
-	uint64_t size_bytes;		/* 0: none */
-};
-
-/** x86_64_room() - guest_mem_slice() for memory that is about to be written to */
-int x86_64_room(const struct guest_mem *mem, gpa_t gpa, size_t len, void **ret_data);
-
 /** x86_64_load_kernel() - 0, or -errno with @fault, the cause only */
 int x86_64_load_kernel(const struct guest_mem *mem, const struct image *image,
 		       struct x86_64_kernel *ret_kernel, struct fault *fault);
-
-/** x86_64_load_initrd() - 0, or -errno with @fault, the cause only. Reads all of @fd, above the kernel */
-int x86_64_load_initrd(const struct guest_mem *mem, int fd, const struct x86_64_kernel *kernel,
-		       struct x86_64_initrd *ret_initrd, struct fault *fault);
 
 /*
  * What the kernel is told of at its entry: PVH start info or zero page. Each returns 0, or -EFAULT
  * when there is no memory where it lies.
  */
-int x86_64_write_start_info(const struct guest_mem *mem, const struct x86_64_initrd *initrd);
+int x86_64_write_start_info(const struct guest_mem *mem, const struct load_initrd *initrd);
 int x86_64_write_zero_page(const struct guest_mem *mem, const struct x86_64_kernel *kernel,
-			   const struct x86_64_initrd *initrd, size_t cmdline_len);
+			   const struct load_initrd *initrd, size_t cmdline_len);
 
 #endif

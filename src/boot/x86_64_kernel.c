@@ -11,9 +11,9 @@
 #include <endian.h>
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "boot/bytes.h"
+#include "boot/load.h"
 #include "boot/x86_64_internal.h"
 
 #define INITRD_END_MAX	UINT64_C(0x80000000)	/* what Linux has as initrd_addr_max, plus 1 */
@@ -44,18 +44,6 @@ static int check_place(const struct guest_mem *mem, gpa_t start, uint64_t len, s
 				 (unsigned long long)((end - 1) >> 20));
 	*ret_range = (struct range){ start, end };
 	return 0;
-}
-
-static int read_to(const struct guest_mem *mem, const struct image *image, uint64_t offset, gpa_t gpa,
-		   uint64_t len, struct fault *fault)
-{
-	void *data;
-
-	if (len == 0)
-		return 0;
-	if (x86_64_room(mem, gpa, (size_t)len, &data) < 0)
-		return fault_set(fault, -EFAULT, "The kernel lies outside of the memory");
-	return image_read(image->fd, offset, data, len, fault);
 }
 
 /* ELF */
@@ -96,7 +84,7 @@ static int load_segment(struct elf *elf, const Elf64_Phdr *phdr, struct fault *f
 	if (r == 0)
 		r = add_range(elf, &range, fault);
 	if (r == 0)
-		r = read_to(elf->mem, elf->image, offset, range.start, file_len, fault);
+		r = load_image(elf->mem, elf->image, offset, range.start, file_len, fault);
 	return r;
 }
 
@@ -195,7 +183,7 @@ static int load_bzimage(const struct guest_mem *mem, const struct image *image,
 	needs = get_le32(header + BZ_INIT_SIZE) > len ? get_le32(header + BZ_INIT_SIZE) : len;
 	r = check_place(mem, address, needs, &range, fault);
 	if (r == 0)
-		r = read_to(mem, image, offset, address, len, fault);
+		r = load_image(mem, image, offset, address, len, fault);
 	if (r < 0)
 		return r;
 	put_le32(header + BZ_CODE32_START, (uint32_t)address);
@@ -221,57 +209,5 @@ int x86_64_load_kernel(const struct guest_mem *mem, const struct image *image,
 		r = fault_set(fault, -ENOEXEC, "Not a kernel image for x86_64");
 	if (r == 0)
 		*ret_kernel = kernel;
-	return r;
-}
-
-/* initrd. The texts are upstream's, dots included. */
-
-static int read_initrd(int fd, void *data, uint64_t len, struct fault *fault)
-{
-	char text[OS_ERROR_MAX];
-	uint64_t done = 0;
-
-	while (done < len) {
-		ssize_t n = pread(fd, (char *)data + done, len - done, (off_t)done);
-		int r = n < 0 ? -errno : -EIO;
-
-		if (r == -EINTR)
-			continue;
-		if (n <= 0)
-			return fault_set(fault, r, "Cannot load initrd due to an invalid image: %s",
-					 n < 0 ? os_error(r, text) : "failed to fill whole buffer");
-		done += (uint64_t)n;
-	}
-	return 0;
-}
-
-int x86_64_load_initrd(const struct guest_mem *mem, int fd, const struct x86_64_kernel *kernel,
-		       struct x86_64_initrd *ret_initrd, struct fault *fault)
-{
-	uint64_t end = low_memory(mem), len;
-	char text[OS_ERROR_MAX];
-	struct stat st;
-	void *data;
-	gpa_t start;
-	int r;
-
-	if (fstat(fd, &st) < 0) {
-		r = -errno;
-		return fault_set(fault, r, "Cannot image metadata: %s", os_error(r, text));
-	}
-	len = (uint64_t)st.st_size;
-	if (end > kernel->initrd_end)
-		end = kernel->initrd_end;
-	if (len > end)
-		return fault_set(fault, -ENOMEM, "Failed to compute the initrd address.");
-	start = (end - len) & ~(gpa_t)(GUEST_PAGE_BYTES - 1);
-	if (start < kernel->end)
-		return fault_set(fault, -ENOMEM, "Failed to compute the initrd address.");
-	if (x86_64_room(mem, start, (size_t)len, &data) < 0)	/* an empty file */
-		return fault_set(fault, -EINVAL,
-				 "Cannot load initrd due to an invalid memory configuration.");
-	r = read_initrd(fd, data, len, fault);
-	if (r == 0)
-		*ret_initrd = (struct x86_64_initrd){ start, len };
 	return r;
 }

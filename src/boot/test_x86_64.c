@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <assert.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,9 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
-#if defined(__x86_64__)
-#include <asm/bootparam.h>
-#endif
 
 #include "boot/bytes.h"
 #include "boot/x86_64.h"
@@ -444,26 +440,6 @@ static void a_bzimage_is_aligned_when_it_can_be_moved(void **state)
 	f.data[BZ_RELOCATABLE_KERNEL] = 0;
 	assert_int_equal(boots(&kept, &f, -1).rip, 3 * MIB + 0x200);
 }
-
-#if defined(__x86_64__)
-/* The offsets above, and those of the code, are those of the kernel's own header. */
-static_assert(offsetof(struct boot_params, acpi_rsdp_addr) == 0x070, "zero page");
-static_assert(offsetof(struct boot_params, e820_entries) == 0x1e8, "zero page");
-static_assert(offsetof(struct boot_params, e820_table) == 0x2d0, "zero page");
-static_assert(sizeof(struct boot_e820_entry) == 20, "zero page");
-#define HEADER(field) (0x1f1 + offsetof(struct setup_header, field))
-static_assert(HEADER(syssize) == BZ_SYSSIZE && HEADER(vid_mode) == BZ_VID_MODE &&
-	      HEADER(type_of_loader) == BZ_TYPE_OF_LOADER && HEADER(loadflags) == BZ_LOADFLAGS &&
-	      HEADER(code32_start) == BZ_CODE32_START &&
-	      HEADER(ramdisk_image) == BZ_RAMDISK_IMAGE && HEADER(ramdisk_size) == BZ_RAMDISK_SIZE &&
-	      HEADER(cmd_line_ptr) == BZ_CMD_LINE_PTR &&
-	      HEADER(initrd_addr_max) == BZ_INITRD_ADDR_MAX &&
-	      HEADER(kernel_alignment) == BZ_KERNEL_ALIGNMENT &&
-	      HEADER(relocatable_kernel) == BZ_RELOCATABLE_KERNEL &&
-	      HEADER(xloadflags) == BZ_XLOADFLAGS && HEADER(cmdline_size) == BZ_CMDLINE_SIZE &&
-	      HEADER(setup_data) == BZ_SETUP_DATA && HEADER(pref_address) == BZ_PREF_ADDRESS &&
-	      HEADER(init_size) == BZ_INIT_SIZE, "setup header");
-#endif
 
 /* Segments */
 

@@ -212,34 +212,117 @@ static int check_elf(struct image *image, const uint8_t *head, size_t len, enum 
 #define ARM64_IMAGE_SIZE	16
 #define ARM64_FLAGS		24
 #define ARM64_MAGIC		56
+#define ARM64_PE_OFFSET		60
 #define ARM64_HEADER_END	64
 #define ARM64_BIG_ENDIAN	1
+#define ARM64_PAGE_SIZE_SHIFT	1	/* two bits */
+#define ARM64_TEXT_OFFSET_OLD	0x80000
+
+#define PE_MACHINE		4	/* from "PE\0\0" on: the COFF header */
+#define PE_SECTIONS		6
+#define PE_OPTIONAL_BYTES	20
+#define PE_HEADER_END		24
+#define PE_MACHINE_ARM64	0xaa64
+#define PE_SECTIONS_MAX		96	/* as Windows has it; Linux has two */
+#define PE_SECTION_BYTES	40
+#define PE_RAW_SIZE		16	/* in a section header */
+#define PE_RAW_OFFSET		20
 
 static bool is_arm64(const uint8_t *head, size_t len)
 {
 	return len >= ARM64_MAGIC + 4 && memcmp(head + ARM64_MAGIC, "ARM\x64", 4) == 0;
 }
 
+/* Where the last of what its sections have in the file ends */
+static int read_pe_sections(const struct image *image, uint64_t offset, size_t count,
+			    uint64_t *ret_end, struct fault *fault)
+{
+	uint8_t sections[PE_SECTIONS_MAX * PE_SECTION_BYTES];
+	uint64_t end = offset + count * PE_SECTION_BYTES;
+	int r;
+
+	if (end > image->size_bytes)
+		return truncated(fault, "Image", end, image->size_bytes);
+	r = image_read(image->fd, offset, sections, count * PE_SECTION_BYTES, fault);
+	if (r < 0)
+		return r;
+	for (const uint8_t *section = sections; count-- > 0; section += PE_SECTION_BYTES) {
+		uint64_t section_end = (uint64_t)get_le32(section + PE_RAW_OFFSET) +
+				       get_le32(section + PE_RAW_SIZE);
+
+		if (section_end > end)
+			end = section_end;
+	}
+	*ret_end = end;
+	return 0;
+}
+
+static int read_pe(const struct image *image, uint64_t offset, uint64_t *ret_end, struct fault *fault)
+{
+	uint64_t end = offset + PE_HEADER_END;
+	uint8_t header[PE_HEADER_END];
+	int r;
+
+	if (end > image->size_bytes)
+		return truncated(fault, "Image", end, image->size_bytes);
+	r = image_read(image->fd, offset, header, sizeof(header), fault);
+	if (r < 0)
+		return r;
+	if (memcmp(header, "PE\0\0", 4) != 0 || get_le16(header + PE_SECTIONS) > PE_SECTIONS_MAX)
+		return fault_set(fault, -ENOEXEC, "The Image has a bad PE header");
+	if (get_le16(header + PE_MACHINE) != PE_MACHINE_ARM64)
+		return fault_set(fault, -ENOEXEC, "The Image's PE header is for another architecture "
+				 "(machine 0x%x)", get_le16(header + PE_MACHINE));
+	return read_pe_sections(image, end + get_le16(header + PE_OPTIONAL_BYTES),
+				get_le16(header + PE_SECTIONS), ret_end, fault);
+}
+
+/*
+ * With the EFI stub it is a PE file, too, whose header tells what is in the file. Else there is only
+ * image_size, which counts bss, so it may well be above the file's size; but a file of less than
+ * half of that was cut or is something else.
+ */
+static int check_arm64_size(const struct image *image, const uint8_t *head, struct fault *fault)
+{
+	uint64_t image_size = get_le64(head + ARM64_IMAGE_SIZE), end = 0;
+	int r = 0;
+
+	if (memcmp(head, "MZ", 2) == 0)
+		r = read_pe(image, get_le32(head + ARM64_PE_OFFSET), &end, fault);
+	else if (image->size_bytes < image_size / 2)
+		end = image_size;
+	if (r == 0 && image->size_bytes < end)
+		r = truncated(fault, "Image", end, image->size_bytes);
+	return r;
+}
+
+/*
+ * That its place may be anywhere (bit 3 of its flags) or should be low in memory makes no difference:
+ * it gets the lowest there is.
+ */
 static int check_arm64(struct image *image, const uint8_t *head, size_t len, struct fault *fault)
 {
-	uint64_t image_size;
+	uint64_t size, flags;
+	unsigned int page_size;
+	int r;
 
 	if (len < ARM64_HEADER_END)
 		return truncated(fault, "Image", ARM64_HEADER_END, image->size_bytes);
-	image_size = get_le64(head + ARM64_IMAGE_SIZE);
-	if ((get_le64(head + ARM64_FLAGS) & ARM64_BIG_ENDIAN) != 0)
+	flags = get_le64(head + ARM64_FLAGS);
+	if ((flags & ARM64_BIG_ENDIAN) != 0)
 		return fault_set(fault, -ENOEXEC, "The Image is big-endian");
-	if (image_size == 0)	/* before Linux 3.17 its size was not told */
-		image_size = image->size_bytes;
-	/*
-	 * image_size counts bss, so it may well be above the file's size; but a file of less than
-	 * half of that, or of more than it, was cut or is something else.
-	 */
-	if (image->size_bytes < image_size / 2)
-		return truncated(fault, "Image", image_size, image->size_bytes);
-	if (__builtin_add_overflow(image_size, get_le64(head + ARM64_TEXT_OFFSET),
-				   &image->memory_bytes))
+	r = check_arm64_size(image, head, fault);
+	if (r < 0)
+		return r;
+	size = get_le64(head + ARM64_IMAGE_SIZE);
+	/* Before Linux 3.17 it did not tell its size, and its offset was not to be believed. */
+	image->text_offset = size != 0 ? get_le64(head + ARM64_TEXT_OFFSET) : ARM64_TEXT_OFFSET_OLD;
+	if (size < image->size_bytes)
+		size = image->size_bytes;
+	if (__builtin_add_overflow(size, image->text_offset, &image->memory_bytes))
 		return fault_set(fault, -ENOEXEC, "The Image has a bad header");
+	page_size = flags >> ARM64_PAGE_SIZE_SHIFT & 3;
+	image->page_bytes = page_size != 0 ? 1024u << page_size * 2 : 0;	/* 4, 16, 64 KiB */
 	image->format = IMAGE_ARM64;
 	return 0;
 }

@@ -72,6 +72,28 @@ static struct file make_arm64(void)
 	return f;
 }
 
+#define PE		64
+#define PE_SECTIONS	(PE + 24 + 160)
+
+static struct file make_arm64_efi(void)		/* as Linux has it: all that is in the file, in two */
+{
+	struct file f = make_arm64();
+
+	memcpy(f.data, "MZ", 2);
+	f.data[60] = PE;
+	f.data[PE] = 'P';
+	f.data[PE + 1] = 'E';
+	f.data[PE + 4] = 0x64;
+	f.data[PE + 5] = 0xaa;
+	f.data[PE + 6] = 2;
+	f.data[PE + 20] = 160;
+	f.data[PE_SECTIONS + 16 + 1] = 6;		/* 1536 bytes */
+	f.data[PE_SECTIONS + 20 + 1] = 2;		/* from 512 on */
+	f.data[PE_SECTIONS + 40 + 16 + 1] = 8;		/* 2048 bytes */
+	f.data[PE_SECTIONS + 40 + 20 + 1] = 8;		/* from there on */
+	return f;
+}
+
 #define ELF_NOTES	(64 + 3 * 56)
 #define ELF_TEXT	512
 
@@ -128,6 +150,7 @@ static void every_format_is_recognised_plain_and_compressed(void **state)
 		{ make_bzimage(), SQUIB_ARCH_X86_64, IMAGE_BZIMAGE, 3 << 24 },
 		{ make_elf(), SQUIB_ARCH_X86_64, IMAGE_ELF, (1 << 24) + 65536 + 4096 },
 		{ make_arm64(), SQUIB_ARCH_AARCH64, IMAGE_ARM64, 4096 },
+		{ make_arm64_efi(), SQUIB_ARCH_AARCH64, IMAGE_ARM64, 4096 },
 	};
 
 	(void)state;
@@ -161,6 +184,8 @@ static void every_truncation_is_refused(void **state)
 		{ make_bzimage(), SQUIB_ARCH_X86_64, SIZE_MAX },
 		{ make_elf(), SQUIB_ARCH_X86_64, SIZE_MAX },
 		{ make_arm64(), SQUIB_ARCH_AARCH64, 2048 },	/* the rest may be bss */
+		{ make_arm64_efi(), SQUIB_ARCH_AARCH64, SIZE_MAX },
+		{ gzip(make_arm64_efi()), SQUIB_ARCH_AARCH64, SIZE_MAX },
 		{ gzip(make_elf()), SQUIB_ARCH_X86_64, SIZE_MAX },
 		{ zstd(make_elf()), SQUIB_ARCH_X86_64, SIZE_MAX },
 	};
@@ -259,6 +284,76 @@ static void hostile_and_foreign_headers_are_refused_by_name(void **state)
 	refused(gzip(gzip(make_elf())), SQUIB_ARCH_X86_64, "Not a kernel image");
 }
 
+static void pe_headers_that_are_refused(void **state)
+{
+	struct file f;
+
+	(void)state;
+	f = make_arm64_efi();
+	f.data[PE] = 'N';
+	refused(f, SQUIB_ARCH_AARCH64, "The Image has a bad PE header");
+	f = make_arm64_efi();
+	f.data[PE + 6] = 97;			/* sections */
+	refused(f, SQUIB_ARCH_AARCH64, "The Image has a bad PE header");
+	f = make_arm64_efi();
+	set16(&f, PE + 4, 0x8664);
+	refused(f, SQUIB_ARCH_AARCH64, "The Image's PE header is for another architecture (machine "
+		"0x8664)");
+	f = make_arm64_efi();
+	set16(&f, 60, 4096 - 23);
+	refused(f, SQUIB_ARCH_AARCH64, "The Image is truncated: its header tells of 4097 bytes, the "
+		"file has 4096");
+	f = make_arm64_efi();
+	memset(f.data + 60, 0xff, 4);
+	refused(f, SQUIB_ARCH_AARCH64, "The Image is truncated: its header tells of 4294967319 bytes, "
+		"the file has 4096");
+	f = make_arm64_efi();
+	set16(&f, PE + 20, 4096 - 2 * 40 - 24 - PE + 1);
+	refused(f, SQUIB_ARCH_AARCH64, "The Image is truncated: its header tells of 4097 bytes, the "
+		"file has 4096");
+	f = make_arm64_efi();
+	f.data[PE_SECTIONS + 16]++;		/* the first section is too long, but not the last */
+	f.data[PE_SECTIONS + 16 + 1] = 14;
+	refused(f, SQUIB_ARCH_AARCH64, "The Image is truncated: its header tells of 4097 bytes, the "
+		"file has 4096");
+	f = make_arm64_efi();
+	memset(f.data + PE_SECTIONS + 16, 0xff, 8);
+	refused(f, SQUIB_ARCH_AARCH64, "The Image is truncated: its header tells of 8589934590 bytes, "
+		"the file has 4096");
+}
+
+static void what_the_header_of_an_image_tells(void **state)
+{
+	static const struct { const char *sentence; uint64_t flags, text_offset, image_size;
+			      uint32_t page_bytes; uint64_t want_offset, want_memory; } cases[] = {
+		{ "4 KiB pages", 0xa, 0, 8192, 4096, 0, 8192 },
+		{ "16 KiB pages", 0xc, 0, 8192, 16384, 0, 8192 },
+		{ "64 KiB pages, low in memory", 6, 0x80000, 8192, 65536, 0x80000, 0x82000 },
+		{ "it does not tell its pages", 8, 0x1000, 8192, 0, 0x1000, 0x3000 },
+		{ "it does not tell its size", 0, 0x1000, 0, 0, 0x80000, 0x81000 },
+		{ "what is behind it is loaded, too", 0xa, 0, 100, 4096, 0, 4096 },
+		{ "flags of the future", ~UINT64_C(7), 0, 4096, 0, 0, 4096 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(cases); i++) {
+		CLEANUP(image_done) struct image image = IMAGE_INIT;
+		const size_t j = i / 2;
+		struct file f = i % 2 == 0 ? make_arm64() : make_arm64_efi();
+
+		set64(&f, 8, cases[j].text_offset);
+		set64(&f, 16, cases[j].image_size);
+		set64(&f, 24, cases[j].flags);
+		assert_int_equal(open_bytes(f.data, f.len, SQUIB_ARCH_AARCH64, &image, NULL), 0);
+		if (image.page_bytes != cases[j].page_bytes ||
+		    image.text_offset != cases[j].want_offset ||
+		    image.memory_bytes != cases[j].want_memory)
+			fail_msg("%s: pages of %u, at 0x%llx, 0x%llx bytes", cases[j].sentence,
+				 image.page_bytes, (unsigned long long)image.text_offset,
+				 (unsigned long long)image.memory_bytes);
+	}
+}
+
 static void notes_that_lie_are_skipped(void **state)
 {
 	(void)state;
@@ -277,17 +372,17 @@ static void notes_that_lie_are_skipped(void **state)
 static void random_damage_is_survived(void **state)
 {
 	const struct file originals[] = { make_bzimage(), make_elf(), make_arm64(),
-					  gzip(make_elf()), zstd(make_elf()) };
+					  gzip(make_elf()), zstd(make_elf()), make_arm64_efi() };
 
 	(void)state;
 	srandom(1);
 	for (int i = 0; i < 20000; i++) {
 		CLEANUP(image_done) struct image image = IMAGE_INIT;
-		struct file f = originals[i % 5];
+		struct file f = originals[i % 6];
 
 		for (long n = random() % 4 + 1; n > 0; n--)
 			f.data[(size_t)random() % (i % 2 ? f.len : 620) % f.len] = (uint8_t)random();
-		open_bytes(f.data, f.len, i % 5 == 2 ? SQUIB_ARCH_AARCH64 : SQUIB_ARCH_X86_64,
+		open_bytes(f.data, f.len, i % 3 == 2 ? SQUIB_ARCH_AARCH64 : SQUIB_ARCH_X86_64,
 			   &image, NULL);
 	}
 }
@@ -451,6 +546,8 @@ int main(void)
 		cmocka_unit_test(every_format_is_recognised_plain_and_compressed),
 		cmocka_unit_test(every_truncation_is_refused),
 		cmocka_unit_test(hostile_and_foreign_headers_are_refused_by_name),
+		cmocka_unit_test(pe_headers_that_are_refused),
+		cmocka_unit_test(what_the_header_of_an_image_tells),
 		cmocka_unit_test(notes_that_lie_are_skipped),
 		cmocka_unit_test(random_damage_is_survived),
 		cmocka_unit_test(what_comes_out_is_bounded),

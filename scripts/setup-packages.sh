@@ -21,6 +21,7 @@ packages() {
 	build		pkg-config				how meson finds libraries
 	build		zlib1g-dev				gzip compressed kernels
 	build		libzstd-dev				zstd compressed kernels
+	build		libfdt-dev				device trees of aarch64 guests
 	build		nettle-dev				AES-GCM for the tokens of the metadata service
 	build		liburing-dev				asynchronous block devices
 	build		musl-tools				C library of the program
@@ -61,6 +62,7 @@ packages() {
 	check		libclang-rt-14-dev			run time of the sanitizers and libFuzzer
 	check		libcmocka-dev				unit tests
 	check		acpica-tools				iasl reads the ACPI tables we make
+	check		device-tree-compiler			dtc reads the device trees we make
 	check		g++					the headers in C++
 	check		python3-pytest				whole-process tests
 	check		python3-requests			client stack: Python

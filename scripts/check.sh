@@ -94,8 +94,7 @@ make_guests() {
 	make_images guest/make-guest.sh x86_64 build/guest/x86_64
 	make_images guest/make-guest.sh aarch64 build/guest/aarch64
 	make_images guest/make-kernel.sh x86_64 build/guest/x86_64
-	[ "$(uname -m)" != x86_64 ] ||
-		make_images tests/guest/hostile/build.sh build/guest/x86_64/hostile.elf
+	make_images tests/guest/hostile/build.sh "$(uname -m)" "build/guest/$(uname -m)/hostile"
 	make_images "${CC:-cc}" -O2 -static -o "build/guest/$(uname -m)/vsock-peer" tests/guest/vsock_peer.c
 }
 

@@ -29,6 +29,22 @@ LIMITED_PLACES = 60
 GUEST_MAC = "06:00:c0:00:02:02"
 VSOCK_PORTS = (52, 53)  # see packets.c
 
+# By mode of the guest: the last it says, squib's exit code, and what is in the log. On aarch64 an
+# exception is the guest's own affair, but for an access that KVM is not told enough of.
+NOT_EMULATED = ("hostile: begin", 1, ["Received KVM_EXIT_INTERNAL_ERROR signal", "--engine qemu"])
+SELF_HARM = {
+    "x86_64": {
+        "crash": ("hostile: begin", 1, ["Unexpected exit reason on vcpu run: Shutdown", "triple fault"]),
+        "mmio-fetch": NOT_EMULATED,
+        "badaccess": NOT_EMULATED,
+    },
+    "aarch64": {
+        "crash": ("hostile: it goes on", 0, []),
+        "mmio-fetch": ("hostile: it came back", 0, []),
+        "badaccess": ("hostile: begin", 1, ["Received ENOSYS error because KVM failed to emulate an instruction."]),
+    },
+}
+
 
 def make(squib, tmp_path, args, cpus=1, io_engine="Sync", **kwargs):
     """A machine with that guest, a writable drive, a read-only one, a limited one, and entropy."""
@@ -42,7 +58,7 @@ def make(squib, tmp_path, args, cpus=1, io_engine="Sync", **kwargs):
         path.write_bytes(name.encode().ljust(1 << 20, b"."))
         vm.add_drive(str(path), drive_id=name, root=False, **more)
     vm.put("/entropy", {})
-    vm.put("/boot-source", {"kernel_image_path": squibvm.image("x86_64", "hostile.elf"), "boot_args": args})
+    vm.put("/boot-source", {"kernel_image_path": squibvm.image(squibvm.ARCH, "hostile"), "boot_args": args})
     return vm
 
 
@@ -109,21 +125,16 @@ def test_a_guest_may_end_by_one_register(squib, tmp_path, mode):
     assert vm.wait_exit() == 0
 
 
-def test_a_triple_fault_ends_squib_with_an_error_and_says_so(squib, tmp_path):
-    vm = make(squib, tmp_path, "mode=triplefault")
-    vm.start()
-    assert vm.wait_exit() == 1
-    assert "Unexpected exit reason on vcpu run: Shutdown" in vm.log()
-    assert "triple fault" in vm.log()
-
-
-@pytest.mark.parametrize("mode", ["mmio-fetch", "badinsn"])
-def test_what_kvm_cannot_emulate_ends_squib_and_the_log_says_what_to_try(squib, tmp_path, mode):
+@pytest.mark.parametrize("mode", ["crash", "mmio-fetch", "badaccess"])
+def test_what_a_cpu_does_to_itself_ends_squib_with_a_reason_or_not_at_all(squib, tmp_path, mode):
+    said, code, logged = SELF_HARM[squibvm.ARCH][mode]
     vm = make(squib, tmp_path, f"mode={mode}")
     vm.start()
-    assert vm.wait_exit() == 1
-    assert "Received KVM_EXIT_INTERNAL_ERROR signal" in vm.log()
-    assert "--engine qemu" in vm.log()
+    vm.console.expect(said)
+    assert vm.wait_exit() == code
+    log = vm.log()
+    for text in logged:
+        assert text in log
 
 
 def test_serial_output_without_end_loses_nothing_and_blocks_nobody(squib, tmp_path):

@@ -1,22 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "machine.h"
 
-#define START_INFO_MAGIC	0x336ec578u
-#define MEMORY_TYPE_RAM		1
-#define MMIO_START		UINT64_C(0xc0000000)
-#define SPINS_MAX		200000u	/* a console that nobody reads does not hold us for ever */
+#define SPINS_MAX	200000u	/* a console that nobody reads does not hold us for ever */
 
-/* Xen's public/arch-x86/hvm/start_info.h */
-struct start_info {
-	uint32_t magic, version, flags, module_count;
-	uint64_t modules, cmdline, rsdp, memory_map;
-	uint32_t memory_map_count, reserved;
-};
-
-struct memory_map_entry {
-	uint64_t address, size;
-	uint32_t type, reserved;
-};
+/* Registers of the serial port, a 16550, and their bits */
+#define SERIAL_DATA		0
+#define SERIAL_INTERRUPTS	1
+#define SERIAL_FIFO		2
+#define SERIAL_LINE		3
+#define SERIAL_MODEM		4
+#define SERIAL_STATUS		5
+#define LINE_8_BITS		0x03
+#define FIFO_ENABLED		0x01
+#define MODEM_READY		0x03
+#define STATUS_HAS_INPUT	0x01
+#define STATUS_TAKES_OUTPUT	0x20
 
 void *memset(void *to, int byte, size_t len)
 {
@@ -79,7 +77,7 @@ static void read_word(struct options *options, const char *word)
 		{ "seed", &options->seed },	{ "rounds", &options->rounds },
 		{ "base", &options->base },	{ "stride", &options->stride },
 		{ "devices", &options->devices }, { "smp", &options->smp },
-		{ "ports", &options->ports },	{ "string", &options->string },
+		{ "own", &options->own },	{ "string", &options->string },
 		{ "rmw", &options->rmw },
 	};
 	const char *value;
@@ -112,33 +110,18 @@ static void read_cmdline(struct options *options, const char *cmdline)
 	}
 }
 
-static uint64_t find_memory_end(const struct start_info *info)
-{
-	const struct memory_map_entry *map = (const void *)(uintptr_t)info->memory_map;
-	uint64_t end = 0;
-
-	for (uint32_t i = 0; info->version >= 1 && i < info->memory_map_count; i++) {
-		uint64_t entry_end = map[i].address + map[i].size;
-
-		if (map[i].type == MEMORY_TYPE_RAM && entry_end <= MMIO_START && entry_end > end)
-			end = entry_end;
-	}
-	return end;
-}
-
 bool machine_read(struct machine *machine, uint64_t start_info)
 {
-	const struct start_info *info = (const void *)start_info;
+	const char *cmdline = NULL;
 
 	*machine = (struct machine){
-		.options = { .seed = 1, .rounds = 20000, .base = 0xc0001000, .stride = 0x1000,
-			     .devices = 8, .smp = 1, .ports = 1, .string = 1 },
+		.options = { .seed = 1, .rounds = 20000, .base = DEVICES_START, .stride = 0x1000,
+			     .devices = 8, .smp = 1, .own = 1, .string = 1 },
 	};
-	if (info->magic != START_INFO_MAGIC)
+	if (!arch_read(start_info, &cmdline, &machine->memory_end))
 		return false;
-	machine->memory_end = find_memory_end(info);
-	if (info->cmdline != 0)
-		read_cmdline(&machine->options, (const char *)info->cmdline);
+	if (cmdline != NULL)
+		read_cmdline(&machine->options, cmdline);
 	if (machine->options.seed == 0)
 		machine->options.seed = 1;	/* xorshift stays at 0 */
 	return machine->memory_end >= ARENA + ARENA_BYTES;
@@ -148,17 +131,27 @@ bool machine_read(struct machine *machine, uint64_t start_info)
 
 void serial_reset(void)
 {
-	out8(SERIAL_PORT + 3, 0x03);
-	out8(SERIAL_PORT + 1, 0);
-	out8(SERIAL_PORT + 4, 0x03);
-	out8(SERIAL_PORT + 2, 0x01);
+	serial_write(SERIAL_LINE, LINE_8_BITS);
+	serial_write(SERIAL_INTERRUPTS, 0);
+	serial_write(SERIAL_MODEM, MODEM_READY);
+	serial_write(SERIAL_FIFO, FIFO_ENABLED);
 }
 
 void serial_put(char c)
 {
-	for (unsigned int i = 0; i < SPINS_MAX && !(in8(SERIAL_PORT + 5) & 0x20); i++)
-		__asm__ volatile("pause");
-	out8(SERIAL_PORT, (uint8_t)c);
+	for (unsigned int i = 0; i < SPINS_MAX; i++) {
+		if (serial_read(SERIAL_STATUS) & STATUS_TAKES_OUTPUT)
+			break;
+		cpu_relax();
+	}
+	serial_write(SERIAL_DATA, (uint8_t)c);
+}
+
+char serial_get(void)
+{
+	while (!(serial_read(SERIAL_STATUS) & STATUS_HAS_INPUT))
+		cpu_relax();
+	return (char)serial_read(SERIAL_DATA);
 }
 
 void serial_print(const char *text)
@@ -178,25 +171,4 @@ void serial_print_number(uint64_t n)
 		n /= 10;
 	} while (n > 0);
 	serial_print(digits + i);
-}
-
-/* The end */
-
-void machine_triple_fault(void)
-{
-	static const struct {
-		uint16_t limit;
-		uint64_t base;
-	} __attribute__((packed)) no_idt = { 0, 0 };
-
-	for (;;)
-		__asm__ volatile("lidt %0; ud2" : : "m"(no_idt));
-}
-
-void machine_reset(void)
-{
-	out8(I8042_COMMAND, I8042_RESET);
-	for (int i = 0; i < 1000; i++)
-		in8(DELAY_PORT);
-	machine_triple_fault();		/* there is no keyboard controller (QEMU's microvm) */
 }

@@ -1,40 +1,42 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A guest that attacks its monitor: a kernel of a few KiB that makes random accesses to ports and
- * device registers, and drives virtio devices, whichever there are, with rings full of nonsense: disk
- * requests, frames to the metadata service, vsock packets. The monitor must stay alive, and in the
- * end reset the machine when it is asked to.
+ * A guest that attacks its monitor: a kernel of a few KiB that makes random accesses to device
+ * registers and whatever else leads out of a machine of its architecture, and drives virtio devices,
+ * whichever there are, with rings full of nonsense: disk requests, frames to the metadata service,
+ * vsock packets. The monitor must stay alive, and in the end reset the machine when it is asked to.
  *
- *	tests/guest/hostile/build.sh hostile.elf
- *	squib: kernel_image_path hostile.elf, boot_args "seed=7 rounds=20000", drives that may be
+ *	tests/guest/hostile/build.sh x86_64 hostile
+ *	squib: kernel_image_path hostile, boot_args "seed=7 rounds=20000", drives that may be
  *	overwritten (the last of them read-only, say), 16 MiB or more, one or two vCPUs; with a vsock
  *	device somebody may listen on ports 52 and 53
- *	qemu-system-x86_64 -M microvm -accel tcg -m 64 -nographic -no-reboot -kernel hostile.elf \
+ *	qemu-system-x86_64 -M microvm -accel tcg -m 64 -nographic -no-reboot -kernel hostile \
  *		-global virtio-mmio.force-legacy=false -drive if=none,id=d,file=DISK,format=raw \
- *		-device virtio-blk-device,drive=d -append "seed=7 base=0xfeb00000 stride=0x200 devices=24 ports=0"
+ *		-device virtio-blk-device,drive=d -append "seed=7 base=0xfeb00000 stride=0x200 devices=24 own=0"
  *	(QEMU 7.2 with ports fails an assertion of its own)
  *
  * On the serial port come "hostile: begin ...", a line "hostile: . ROUNDS" every 4096 rounds, and
  * "hostile: done seed=SEED rounds=ROUNDS"; between them whatever random bytes were written to the
- * port. Then the keyboard controller resets the machine: squib ends with code 0. The accesses of one
- * seed are always the same, but for what a second CPU does, which changes descriptors under the
- * devices' hands.
+ * port. Then it resets the machine: squib ends with code 0. The accesses of one seed are always the
+ * same, but for what a second CPU does, which changes descriptors under the devices' hands.
  *
  * Options on the command line, those not listed are ignored: seed=N rounds=N; base=ADDRESS stride=N
- * devices=N (device pages); smp=0 leaves a second CPU alone; ports=0 leaves random ports alone, and
- * string=0 makes no rep ins and outs; rmw=1 makes locked operations at MMIO, too, which a software KVM
- * may not know. And mode=:
+ * devices=N (device pages); smp=0 leaves a second CPU alone; own=0 leaves alone what only this
+ * architecture has (x86_64: ports; aarch64: the interrupt controller, the firmware that KVM plays,
+ * system registers), and string=0 makes no rep ins and outs; rmw=1 makes locked operations at MMIO,
+ * too, which a software KVM may not know, and no KVM knows on aarch64. And mode=:
  *
  *	echo		sends serial input back, by polling, until a 'q'
  *	flood		"hostile: flood LINE ..." ROUNDS times, lines numbered from 1; rounds=0: no end
- *	reset		by the keyboard controller
- *	poweroff	by the sleep control register
- *	triplefault
+ *	reset		x86_64: by the keyboard controller; aarch64: PSCI
+ *	poweroff	x86_64: by the sleep control register; aarch64: PSCI
+ *	crash		x86_64: a triple fault; aarch64: an undefined instruction, which ends nothing
  *	hang		a tight loop, interrupts disabled
- *	halt		hlt, interrupts disabled
+ *	halt		waits for an interrupt, interrupts disabled
  *	boottimer	writes 123 to the boot timer, then resets
- *	mmio-fetch	jumps into a device page: KVM cannot emulate that
- *	badinsn		cmpxchg16b on a device page: the same, another way
+ *	mmio-fetch	jumps into a device page: on x86_64 KVM cannot emulate that, on aarch64 it
+ *			gives us an exception
+ *	badaccess	x86_64: cmpxchg16b on a device page; aarch64: a pair of registers: KVM cannot
+ *			emulate either
  *
  * echo, flood and boottimer end with "hostile: done mode=MODE" and a reset.
  */
@@ -42,17 +44,13 @@
 #include "pokes.h"
 #include "rings.h"
 
-#define BOOT_TIMER		UINT64_C(0xc0000000)
 #define BOOT_TIMER_VALUE	123
 #define ROUNDS_PER_LINE		4096
 #define SETUP_ROUNDS		128	/* one device is kicked about this long */
 #define SECOND_CPU_POLLS	100	/* at least so many exits, and so many cycles */
 #define SECOND_CPU_CYCLES	100000000u
 
-extern const uint8_t trampoline[], trampoline_end[];	/* start.S */
-
-_Noreturn void hostile_main(uint64_t start_info);
-_Noreturn void second_cpu_main(void);
+_Noreturn void hostile_main(uint64_t start_info);	/* from start.S */
 
 static struct machine machine;
 static volatile bool second_is_up;
@@ -77,32 +75,16 @@ void second_cpu_main(void)
 		driver_scribble(&machine, &rng);
 }
 
-static void delay(unsigned int accesses)
-{
-	while (accesses-- > 0)
-		in8(DELAY_PORT);
-}
-
 /* Long enough for fast machines and for slow ones, as both clocks are bad. */
-static void wait_for_second_cpu(void)
-{
-	uint64_t end = cycles() + SECOND_CPU_CYCLES;
-
-	for (int i = 0; !second_is_up && (i < SECOND_CPU_POLLS || cycles() < end); i++)
-		delay(1);
-}
-
 static bool start_second_cpu(void)
 {
-	memcpy((void *)(uintptr_t)TRAMPOLINE, trampoline, (size_t)(trampoline_end - trampoline));
-	mmio_write32(LAPIC + 0x0f0, mmio_read32(LAPIC + 0x0f0) | 0x100);	/* enabled */
-	/* INIT, then start-up, to all but ourselves (Intel SDM 3, 11.6.1) */
-	mmio_write32(LAPIC + 0x300, 0x000c4500);
-	delay(200);
-	for (int i = 0; i < 2 && !second_is_up; i++) {
-		mmio_write32(LAPIC + 0x300, 0x000c4600 | TRAMPOLINE >> 12);
-		wait_for_second_cpu();
-	}
+	uint64_t end;
+
+	if (!arch_start_second_cpu())
+		return false;
+	end = cycles() + SECOND_CPU_CYCLES;
+	for (int i = 0; !second_is_up && (i < SECOND_CPU_POLLS || cycles() < end); i++)
+		arch_delay(1);
 	return second_is_up;
 }
 
@@ -128,8 +110,8 @@ static void fuzz_round(struct driver *driver, struct rng *rng)
 			poke_mmio(&machine, rng);
 		break;
 	case 1:
-		for (int i = 0; i < 4 && machine.options.ports; i++)
-			poke_port(&machine, rng);
+		for (int i = 0; i < 4 && machine.options.own; i++)
+			arch_poke(&machine, rng);
 		break;
 	default:
 		if (rng_one_in(rng, SETUP_ROUNDS / 2))
@@ -162,7 +144,7 @@ static void fuzz(void)
 	print_setting("done seed=", options->seed);
 	print_setting(" rounds=", options->rounds);
 	serial_print("\r\n");
-	machine_reset();
+	arch_reset();
 }
 
 /* The other modes */
@@ -172,7 +154,7 @@ static void done(void)
 	serial_print("hostile: done mode=");
 	serial_print(machine.options.mode);
 	serial_print("\r\n");
-	machine_reset();
+	arch_reset();
 }
 
 static void echo(void)
@@ -181,9 +163,7 @@ static void echo(void)
 
 	serial_print("hostile: echo\r\n");
 	do {
-		while (!(in8(SERIAL_PORT + 5) & 0x01))
-			__asm__ volatile("pause");
-		c = (char)in8(SERIAL_PORT);
+		c = serial_get();
 		serial_put(c);
 	} while (c != 'q');
 	serial_print("\r\n");
@@ -199,24 +179,10 @@ static void flood(void)
 	done();
 }
 
-static void power_off(void)
-{
-	out8(SLEEP_CONTROL, SLEEP_TYPE_S5 | SLEEP_ENABLE);
-	delay(1000);
-	serial_print("hostile: no power-off\r\n");
-	machine_reset();
-}
-
 static void hang(void)
 {
 	for (;;)
 		__asm__ volatile("");
-}
-
-static void halt(void)
-{
-	for (;;)
-		__asm__ volatile("hlt");
 }
 
 static void boot_timer(void)
@@ -227,17 +193,23 @@ static void boot_timer(void)
 
 static void mmio_fetch(void)
 {
-	((void (*)(void))(uintptr_t)machine.options.base)();
+	arch_call(machine.options.base);
 	serial_print("hostile: it came back\r\n");
-	machine_reset();
+	arch_reset();
 }
 
-static void bad_instruction(void)
+static void bad_access(void)
 {
-	__asm__ volatile("lock cmpxchg16b (%0)" : : "r"(machine.options.base), "a"(0), "b"(0), "c"(0),
-			 "d"(0) : "memory", "cc");
+	arch_bad_access(machine.options.base);
 	serial_print("hostile: it was emulated\r\n");
-	machine_reset();
+	arch_reset();
+}
+
+static void crash(void)
+{
+	arch_crash();
+	serial_print("hostile: it goes on\r\n");
+	arch_reset();
 }
 
 static const struct {
@@ -247,14 +219,14 @@ static const struct {
 	{ "", fuzz },
 	{ "echo", echo },
 	{ "flood", flood },
-	{ "reset", machine_reset },
-	{ "poweroff", power_off },
-	{ "triplefault", machine_triple_fault },
+	{ "reset", arch_reset },
+	{ "poweroff", arch_power_off },
+	{ "crash", crash },
 	{ "hang", hang },
-	{ "halt", halt },
+	{ "halt", arch_halt },
 	{ "boottimer", boot_timer },
 	{ "mmio-fetch", mmio_fetch },
-	{ "badinsn", bad_instruction },
+	{ "badaccess", bad_access },
 };
 
 void hostile_main(uint64_t start_info)
@@ -275,5 +247,5 @@ void hostile_main(uint64_t start_info)
 		if (equal(machine.options.mode, modes[i].name))
 			modes[i].run();
 	serial_print("hostile: no such mode\r\n");
-	machine_reset();
+	arch_reset();
 }

@@ -83,8 +83,8 @@ static uint64_t wild_address(const struct machine *machine, struct rng *rng)
 {
 	uint64_t end = machine->memory_end;
 	const uint64_t places[] = {
-		0, end, end - 1, end - 16, end - rng_below(rng, END_BYTES), end + 0x1000,
-		machine->options.base, LAPIC, 0xffffffff, 0x100000000, UINT64_MAX, UINT64_MAX - 7,
+		0, MEMORY_START, end, end - 1, end - 16, end - rng_below(rng, END_BYTES), end + 0x1000,
+		machine->options.base, INTERRUPT_CONTROLLER, 0xffffffff, 0x100000000, UINT64_MAX, UINT64_MAX - 7,
 		UINT64_MAX - 0xfff, UINT64_C(1) << 63, ARENA + 1 + rng_below(rng, 64),
 	};
 
@@ -184,7 +184,7 @@ static void make_available(struct ring *ring, uint32_t head)
 
 	available[2 + ring->index % ring->size] = (uint16_t)head;
 	ring->index++;
-	__asm__ volatile("mfence" : : : "memory");
+	memory_barrier();
 	available[1] = ring->index;
 }
 

@@ -36,13 +36,7 @@ image_start:
 main_start:
 	mov x19, x0
 	bl to_virtual
-	ldr x0, =bss_start
-	ldr x1, =image_end
-1:	cmp x0, x1
-	b.hs 2f
-	stp xzr, xzr, [x0], #16
-	b 1b
-2:	ldr x0, =stack_top
+	ldr x0, =stack_top
 	mov sp, x0
 	mov x0, x19
 	bl hostile_main

@@ -1,15 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 # A thin front for meson: "make" builds build/squib. See README.md for the other words.
 
-BUILD  ?= build
+# With the architecture of another machine, build-$(ARCH) is what is built, by a cross compiler.
+HOST   := $(shell uname -m)
+ARCH   ?= $(HOST)
+BUILD  ?= $(if $(filter $(HOST),$(ARCH)),build,build-$(ARCH))
 PREFIX ?= /usr/local
 MESON   = meson
 CONFIGURE = $(MESON) setup --buildtype=release --optimization=2 --prefix=$(PREFIX) -Dtests=disabled $(MESON_ARGS)
+
+# The guests' kernels are built by make, too, and mean something else by ARCH.
+MAKEOVERRIDES =
+unexport ARCH
 
 .PHONY: all lib demo check lab bench install clean
 
 # Two build directories: the program is small and quick to start with musl (without it glibc
 # serves), libsquib is for programs with the system's C library.
+ifeq ($(ARCH),$(HOST))
+PACKAGES = build
+WITH_MUSL = CC=$$(command -v musl-gcc || echo cc) $(CONFIGURE)
+WITH_GLIBC = $(CONFIGURE)
+else
+PACKAGES = build cross
+WITH_MUSL = sysroot=$$(scripts/sysroot.sh $(ARCH)) || exit 1; $(CONFIGURE) --cross-file $$sysroot/musl.ini
+WITH_GLIBC = sysroot=$$(scripts/sysroot.sh $(ARCH)) || exit 1; $(CONFIGURE) --cross-file $$sysroot/glibc.ini
+endif
+
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
 
@@ -17,34 +34,33 @@ lib: $(BUILD)-lib/build.ninja
 	@ninja -C $(BUILD)-lib
 
 $(BUILD)/build.ninja:
-	@scripts/setup-packages.sh build
-	@CC=$$(command -v musl-gcc || echo cc) $(CONFIGURE) $(BUILD) -Dlibrary=false >$(BUILD).log 2>&1 \
+	@scripts/setup-packages.sh $(PACKAGES)
+	@$(WITH_MUSL) $(BUILD) -Dlibrary=false >$(BUILD).log 2>&1 \
 		|| { cat $(BUILD).log; exit 1; }
 	@rm -f $(BUILD).log
 
 $(BUILD)-lib/build.ninja:
-	@scripts/setup-packages.sh build
-	@$(CONFIGURE) $(BUILD)-lib -Dprogram=false >$(BUILD)-lib.log 2>&1 \
+	@scripts/setup-packages.sh $(PACKAGES)
+	@$(WITH_GLIBC) $(BUILD)-lib -Dprogram=false >$(BUILD)-lib.log 2>&1 \
 		|| { cat $(BUILD)-lib.log; exit 1; }
 	@rm -f $(BUILD)-lib.log
 
 # A real Linux guest, configured and booted through the API socket.
-demo:
+demo: all
 	@scripts/setup-packages.sh build guest demo
-	@$(MAKE) --no-print-directory all
 	@guest/make-guest.sh $$(uname -m) build/guest/$$(uname -m)
 	@scripts/demo.sh
 
 # Every test, with sanitizers; ends with a line "N passed, N failed".
 check:
-	@scripts/setup-packages.sh build guest kernel lab check
+	@scripts/setup-packages.sh build guest kernel lab check $(if $(filter x86_64,$(HOST)),cross)
 	@scripts/check.sh
 
 # The guest tests with the KVM engine, in an emulated machine where the host's KVM does not
 # work. The first run builds a kernel, which takes some minutes.
 lab:
-	@scripts/setup-packages.sh build guest kernel lab check
-	@scripts/check.sh lab smp
+	@scripts/setup-packages.sh $(PACKAGES) guest kernel lab check
+	@scripts/check.sh $(if $(filter x86_64,$(ARCH)),lab smp,lab-$(ARCH))
 
 bench: all lib
 	@scripts/setup-packages.sh build guest kernel lab bench

@@ -27,6 +27,10 @@ packages() {
 	build		musl-tools				C library of the program
 	build		scdoc					manual pages
 
+	cross		gcc-aarch64-linux-gnu			C compiler for aarch64; make ARCH=aarch64
+	cross		qemu-user				runs the tests of aarch64
+	cross		ca-certificates				mirrors reached over TLS
+
 	guest		qemu-system-x86				CPU, RAM and interrupts of x86_64 guests without KVM
 	guest		qemu-system-arm				the same for aarch64 guests
 	guest		busybox-static				user space of the x86_64 (native) guest

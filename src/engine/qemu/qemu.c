@@ -33,6 +33,7 @@
 #include "boot/cmdline.h"
 #include "boot/image.h"
 #include "engine/engine.h"
+#include "engine/kvm/host.h"
 #include "engine/kvm/probe.h"
 #include "engine/qemu/args.h"
 #include "engine/qemu/check.h"
@@ -459,24 +460,12 @@ static void launch_done(struct launch *launch)
 }
 static void launch_done_p(struct launch *launch) { launch_done(launch); }
 
-static bool is_host_arch(enum squib_arch arch)
-{
-#if defined(__x86_64__)
-	return arch == SQUIB_ARCH_X86_64;
-#elif defined(__aarch64__)
-	return arch == SQUIB_ARCH_AARCH64;
-#else
-	(void)arch;
-	return false;
-#endif
-}
-
 static bool choose_kvm(struct qemu_engine *qemu)
 {
 	CLEANUP(fault_done) struct fault reason = FAULT_INIT;
 	bool kvm = false;
 
-	if (!is_host_arch(qemu->params.arch))
+	if (!host_runs(qemu->params.arch))
 		fault_set(&reason, -ENOTSUP, "the guest's architecture is not the host's");
 	else
 		kvm = kvm_probe(qemu->params.arch, &reason) == 0;

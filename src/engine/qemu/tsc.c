@@ -3,6 +3,8 @@
 
 #include <time.h>
 
+#include "engine/kvm/host.h"
+
 #define SPAN_NS		10000000u
 #define ATTEMPTS	8
 
@@ -14,18 +16,6 @@ static uint64_t raw_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-#if defined(__x86_64__)
-static uint64_t ticks(void)
-{
-	return __builtin_ia32_rdtsc();
-}
-#else
-static uint64_t ticks(void)
-{
-	return 0;
-}
-#endif
-
 /* The attempt least disturbed: the counter read between the two closest readings of the clock. */
 struct tsc_mark tsc_mark(void)
 {
@@ -33,7 +23,7 @@ struct tsc_mark tsc_mark(void)
 	uint64_t best_width = UINT64_MAX;
 
 	for (int i = 0; i < ATTEMPTS; i++) {
-		uint64_t before = raw_ns(), count = ticks(), width = raw_ns() - before;
+		uint64_t before = raw_ns(), count = host_ticks(), width = raw_ns() - before;
 
 		if (width < best_width) {
 			best_width = width;

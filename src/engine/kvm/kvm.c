@@ -405,16 +405,19 @@ static int load(struct kvm_engine *kvm, const struct engine_machine *machine,
 		.initrd_fd = machine->initrd.fd,
 	};
 	struct cmdline_params cmdline = { .arch = kvm->params.arch,
-					  .machine = machine->description };
+					  .machine = machine->description,
+					  .earlycon = ARCH_EARLYCON };
 	int r;
 
-	cmdline.devices = devices_list(kvm->devices, &cmdline.device_count);
+	params.devices = devices_list(kvm->devices, &params.device_count);
+	if (ARCH_DEVICES_ON_CMDLINE) {
+		cmdline.devices = params.devices;
+		cmdline.device_count = params.device_count;
+	}
 	r = cmdline_build(&cmdline, &line, fault);
 	if (r < 0)
 		return r;
 	params.cmdline = buf_str(&line);
-	params.devices = cmdline.devices;
-	params.device_count = cmdline.device_count;
 	return arch_boot(&params, fault);
 }
 

@@ -265,6 +265,18 @@ static void kick(struct vcpus *vcpus)
 	}
 }
 
+/* Hosts with an old interrupt controller (GICv2) have room for eight. */
+static int create_failed(const struct vm *vm, size_t count, int error, struct fault *fault)
+{
+	int max = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+	char text[OS_ERROR_MAX];
+
+	if (max <= 0 || count <= (size_t)max)
+		return vm_fault(fault, error, "Failed to create vcpu");
+	return fault_set(fault, error, "Error with the KvmVm object: Failed to create vcpu: %s: this "
+			 "host's KVM gives a machine %d at most", os_error(error, text), max);
+}
+
 static int create(const struct vm *vm, struct vcpu *vcpu)
 {
 	void *run;
@@ -306,7 +318,7 @@ int vcpus_new(const struct vm *vm, size_t count, struct log *log, struct metrics
 		r = create(vm, &vcpus->list[i]);
 	if (r < 0) {
 		vcpus_free(vcpus);
-		return vm_fault(fault, r, "Failed to create vcpu");
+		return create_failed(vm, count, r, fault);
 	}
 	*ret_vcpus = vcpus;
 	return 0;

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/kvm/aarch64/state.h"
+
+#include <inttypes.h>
+#include <linux/kvm.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+
+#include "engine/kvm/aarch64/registers.h"
+
+/* Headers of Linux 6.1 do not have it yet. */
+#ifndef KVM_CAP_COUNTER_OFFSET
+#define KVM_CAP_COUNTER_OFFSET 227
+#endif
+
+#define FAILED "System configuration error: Error configuring the vcpu: " \
+	       "Error configuring the vcpu registers: "
+
+#define CORE_REGISTER(name) (KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | \
+			     KVM_REG_ARM_CORE_REG(regs.name))
+#define MPIDR_EL1 ARM64_SYS_REG(3, 0, 0, 0, 5)
+
+/* Arm DDI 0487, C5.2: EL1 with its own stack pointer; debug, SError, IRQ and FIQ masked */
+#define PSTATE_ENTRY 0x3c5
+
+static int set(int vcpu_fd, uint64_t id, uint64_t value, struct fault *fault)
+{
+	int r = register_set(vcpu_fd, id, value);
+	char text[OS_ERROR_MAX];
+
+	return r == 0 ? 0 : fault_set(fault, r, FAILED "Failed to set register %#" PRIx64 " to value "
+				      "%#" PRIx64 ": %s", id, value, os_error(r, text));
+}
+
+int state_get_mpidr(int vcpu_fd, uint64_t *ret_mpidr, struct fault *fault)
+{
+	int r = register_get(vcpu_fd, MPIDR_EL1, ret_mpidr);
+	char text[OS_ERROR_MAX];
+
+	return r == 0 ? 0 : fault_set(fault, r, FAILED "Failed to get register %" PRIu64 ": %s",
+				      (uint64_t)MPIDR_EL1, os_error(r, text));
+}
+
+/*
+ * Else the guest would read the host's. One counter is the whole machine's. Hosts before Linux 6.4
+ * cannot, and fail at the register.
+ */
+static int reset_counter(const struct vm *vm, int vcpu_fd, struct fault *fault)
+{
+	if (ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_COUNTER_OFFSET) <= 0)
+		return 0;
+	return set(vcpu_fd, KVM_REG_ARM_PTIMER_CNT, 0, fault);
+}
+
+int state_set_entry(const struct vm *vm, int vcpu_fd, const struct aarch64_boot_entry *entry,
+		    struct fault *fault)
+{
+	int r = set(vcpu_fd, CORE_REGISTER(pstate), PSTATE_ENTRY, fault);
+
+	if (r == 0)
+		r = set(vcpu_fd, CORE_REGISTER(pc), entry->pc, fault);
+	if (r == 0)
+		r = set(vcpu_fd, CORE_REGISTER(regs[0]), entry->fdt, fault);
+	return r < 0 ? r : reset_counter(vm, vcpu_fd, fault);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The registers with which vCPUs begin. Faults are whole texts behind "Start microvm error: ". */
+#ifndef SQUIB_ENGINE_KVM_AARCH64_STATE_H
+#define SQUIB_ENGINE_KVM_AARCH64_STATE_H
+
+#include <stdint.h>
+
+#include "base/fault.h"
+#include "boot/aarch64.h"
+#include "engine/kvm/vm.h"
+
+/** state_set_entry() - the first vCPU is about to enter the kernel; @vm's physical counter starts at 0 */
+int state_set_entry(const struct vm *vm, int vcpu_fd, const struct aarch64_boot_entry *entry,
+		    struct fault *fault);
+
+/** state_get_mpidr() - the number by which the guest knows the vCPU */
+int state_get_mpidr(int vcpu_fd, uint64_t *ret_mpidr, struct fault *fault);
+
+#endif

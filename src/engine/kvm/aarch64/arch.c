@@ -42,7 +42,7 @@ int arch_vm_setup(const struct vm *vm, const struct guest_mem *mem, struct fault
 
 	if (bits == 0)
 		bits = ADDRESS_BITS;
-	if (end - 1 >> bits == 0)
+	if ((end - 1) >> bits == 0)
 		return 0;
 	return fault_set(fault, -EFAULT, "Error with the KvmVm object: Cannot set the memory regions: "
 			 "%s: memory of this size ends at %#" PRIx64 ", and this host's KVM gives "
@@ -75,6 +75,20 @@ static int check_pages(const struct arch_boot_params *params, struct fault *faul
 			 "invalid memory configuration or invalid kernel image: The Image is made for "
 			 "pages of %" PRIu32 " KiB, which this host's CPU does not have",
 			 page_bytes / 1024);
+}
+
+/*
+ * Where the host does not tell of its caches, or KVM keeps their register, guests make do with what
+ * they find.
+ */
+static size_t read_caches(const struct arch_boot_params *params, struct aarch64_cache *caches)
+{
+	size_t count = caches_read("/sys", caches);
+
+	for (unsigned int i = 0; i < params->machine->config.vcpu_count; i++)
+		if (caches_apply(caches, count, vcpus_fd(params->vcpus, i)) < 0)
+			break;
+	return count;
 }
 
 static int boot_memory(const struct arch_boot_params *params, const uint64_t *mpidrs,
@@ -119,7 +133,7 @@ int arch_boot(const struct arch_boot_params *params, struct fault *fault)
 		r = check_pages(params, fault);
 	if (r < 0)
 		return r;
-	cache_count = caches_read(caches);
+	cache_count = read_caches(params, caches);
 	r = boot_memory(params, mpidrs, caches, cache_count, &entry, fault);
 	if (r < 0)
 		return r;

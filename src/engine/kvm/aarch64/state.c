@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 #include <linux/kvm.h>
-#include <stddef.h>
 #include <sys/ioctl.h>
 
 #include "engine/kvm/aarch64/registers.h"
@@ -15,10 +14,6 @@
 
 #define FAILED "System configuration error: Error configuring the vcpu: " \
 	       "Error configuring the vcpu registers: "
-
-#define CORE_REGISTER(name) (KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | \
-			     KVM_REG_ARM_CORE_REG(regs.name))
-#define MPIDR_EL1 ARM64_SYS_REG(3, 0, 0, 0, 5)
 
 /* Arm DDI 0487, C5.2: EL1 with its own stack pointer; debug, SError, IRQ and FIQ masked */
 #define PSTATE_ENTRY 0x3c5
@@ -34,11 +29,11 @@ static int set(int vcpu_fd, uint64_t id, uint64_t value, struct fault *fault)
 
 int state_get_mpidr(int vcpu_fd, uint64_t *ret_mpidr, struct fault *fault)
 {
-	int r = register_get(vcpu_fd, MPIDR_EL1, ret_mpidr);
+	int r = register_get(vcpu_fd, REGISTER_MPIDR_EL1, ret_mpidr);
 	char text[OS_ERROR_MAX];
 
 	return r == 0 ? 0 : fault_set(fault, r, FAILED "Failed to get register %" PRIu64 ": %s",
-				      (uint64_t)MPIDR_EL1, os_error(r, text));
+				      (uint64_t)REGISTER_MPIDR_EL1, os_error(r, text));
 }
 
 /*
@@ -55,11 +50,11 @@ static int reset_counter(const struct vm *vm, int vcpu_fd, struct fault *fault)
 int state_set_entry(const struct vm *vm, int vcpu_fd, const struct aarch64_boot_entry *entry,
 		    struct fault *fault)
 {
-	int r = set(vcpu_fd, CORE_REGISTER(pstate), PSTATE_ENTRY, fault);
+	int r = set(vcpu_fd, REGISTER_PSTATE, PSTATE_ENTRY, fault);
 
 	if (r == 0)
-		r = set(vcpu_fd, CORE_REGISTER(pc), entry->pc, fault);
+		r = set(vcpu_fd, REGISTER_PC, entry->pc, fault);
 	if (r == 0)
-		r = set(vcpu_fd, CORE_REGISTER(regs[0]), entry->fdt, fault);
+		r = set(vcpu_fd, REGISTER_X(0), entry->fdt, fault);
 	return r < 0 ? r : reset_counter(vm, vcpu_fd, fault);
 }

@@ -340,7 +340,7 @@ static int make_vm(struct kvm_engine *kvm, const struct squib_machine *machine,
 	if (r == 0)
 		r = cpu_check_capabilities(kvm->vm.kvm_fd, machine, fault);
 	if (r == 0)
-		r = cpu_model_new(kvm->vm.kvm_fd, machine, &kvm->cpu, fault);
+		r = cpu_model_new(&kvm->vm, machine, &kvm->cpu, fault);
 	if (r == 0)
 		r = arch_vm_setup(&kvm->vm, kvm->mem, fault);
 	if (r == 0)

@@ -14,6 +14,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "engine/kvm/capabilities.h"
+#include "engine/kvm/vm.h"
 #include "engine/kvm/x86_64/cpuid.h"
 #include "engine/kvm/x86_64/msr.h"
 #include "engine/kvm/x86_64/templates.h"
@@ -36,43 +38,17 @@ static int no_memory(struct fault *fault)
 
 /* Capabilities */
 
-static const uint32_t default_capabilities[] = {
+static const uint32_t needed_capabilities[] = {
 	KVM_CAP_IRQCHIP,      KVM_CAP_IOEVENTFD, KVM_CAP_IRQFD,	      KVM_CAP_USER_MEMORY,
 	KVM_CAP_SET_TSS_ADDR, KVM_CAP_PIT2,	 KVM_CAP_PIT_STATE2,  KVM_CAP_ADJUST_CLOCK,
 	KVM_CAP_DEBUGREGS,    KVM_CAP_MP_STATE,	 KVM_CAP_VCPU_EVENTS, KVM_CAP_XCRS,
 	KVM_CAP_XSAVE,	      KVM_CAP_EXT_CPUID,
 };
 
-/* Whether the last word on a capability is to leave it out */
-static bool is_removed(const struct squib_cpu_config *config, uint32_t number)
-{
-	bool removed = false;
-
-	for (size_t i = 0; config != NULL && i < config->kvm_capability_count; i++)
-		if (config->kvm_capabilities[i].number == number)
-			removed = config->kvm_capabilities[i].remove;
-	return removed;
-}
-
-static int check_capability(int kvm_fd, const struct squib_cpu_config *config, uint32_t number,
-			    struct fault *fault)
-{
-	if (is_removed(config, number) ||
-	    ioctl(kvm_fd, KVM_CHECK_EXTENSION, (unsigned long)number) > 0)
-		return 0;
-	return fault_set(fault, -ENOTSUP, "Kvm error: Missing KVM capabilities: 0x%x", number);
-}
-
 int cpu_check_capabilities(int kvm_fd, const struct squib_machine *machine, struct fault *fault)
 {
-	const struct squib_cpu_config *config = machine->cpu_config;
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(default_capabilities); i++)
-		r = check_capability(kvm_fd, config, default_capabilities[i], fault);
-	for (size_t i = 0; r == 0 && config != NULL && i < config->kvm_capability_count; i++)
-		r = check_capability(kvm_fd, config, config->kvm_capabilities[i].number, fault);
-	return r;
+	return capabilities_check(kvm_fd, needed_capabilities, ARRAY_SIZE(needed_capabilities),
+				  machine->cpu_config, fault);
 }
 
 /* What KVM supports */
@@ -268,8 +244,8 @@ static int build(struct cpu_model *model, int kvm_fd, const struct squib_machine
 	return 0;
 }
 
-int cpu_model_new(int kvm_fd, const struct squib_machine *machine, struct cpu_model **ret_model,
-		  struct fault *fault)
+int cpu_model_new(const struct vm *vm, const struct squib_machine *machine,
+		  struct cpu_model **ret_model, struct fault *fault)
 {
 	struct cpu_model *model = calloc(1, sizeof(*model));
 	int r;
@@ -279,7 +255,7 @@ int cpu_model_new(int kvm_fd, const struct squib_machine *machine, struct cpu_mo
 	model->topology.cpus = machine->config.vcpu_count;
 	model->topology.threads_per_core =
 		machine->config.smt && machine->config.vcpu_count > 1 ? 2 : 1;
-	r = build(model, kvm_fd, machine, fault);
+	r = build(model, vm->kvm_fd, machine, fault);
 	if (r < 0) {
 		cpu_model_free(model);
 		return r;

@@ -11,6 +11,7 @@
 #include "base/fault.h"
 
 struct cpu_model;
+struct vm;
 
 /**
  * cpu_check_capabilities() - whether KVM can do what a machine needs, and what its cpu_config adds
@@ -21,7 +22,7 @@ int cpu_check_capabilities(int kvm_fd, const struct squib_machine *machine, stru
 
 /**
  * cpu_model_new() - work out the CPU of a machine
- * @kvm_fd: /dev/kvm
+ * @vm: asked during the call only
  * @machine: its vcpu_count, smt, cpu_template and cpu_config; read during the call only
  *
  * To be called before the first vCPU of the process is made: from then on Linux lets nobody ask for
@@ -30,8 +31,8 @@ int cpu_check_capabilities(int kvm_fd, const struct squib_machine *machine, stru
  * Return: 0, or -errno with @fault, a whole text behind "Start microvm error: " (contract 4.3):
  * templates that this host's CPU is not made for, registers that it does not have.
  */
-int cpu_model_new(int kvm_fd, const struct squib_machine *machine, struct cpu_model **ret_model,
-		  struct fault *fault);
+int cpu_model_new(const struct vm *vm, const struct squib_machine *machine,
+		  struct cpu_model **ret_model, struct fault *fault);
 void cpu_model_free(struct cpu_model *model);	/* accepts NULL */
 
 /**

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/fd.h"
+#include "engine/kvm/vm.h"
 #include "engine/kvm/x86_64/cpu.h"
 #include "engine/kvm/x86_64/cpuid.h"
 #include "engine/kvm/x86_64/msr.h"
@@ -20,8 +21,8 @@
 
 #define VCPUS_MAX 32
 
-struct host {			/* -1: not there, and why_not says so */
-	int kvm_fd, vm_fd;
+struct host {
+	struct vm vm;			/* VM_NONE: not there, and why_not says so */
 	int vcpu_fds[VCPUS_MAX];
 	char why_not[128];
 };
@@ -32,16 +33,16 @@ static int setup(void **state)
 
 	for (size_t i = 0; i < VCPUS_MAX; i++)
 		host.vcpu_fds[i] = -1;
-	host.vm_fd = -1;
-	host.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (host.kvm_fd >= 0)
-		host.vm_fd = ioctl(host.kvm_fd, KVM_CREATE_VM, 0);
-	if (host.vm_fd < 0)
+	host.vm = VM_NONE;
+	host.vm.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (host.vm.kvm_fd >= 0)
+		host.vm.fd = ioctl(host.vm.kvm_fd, KVM_CREATE_VM, 0);
+	if (host.vm.fd < 0)
 		snprintf(host.why_not, sizeof(host.why_not), "%s: %s",
-			 host.kvm_fd < 0 ? "/dev/kvm does not open" : "KVM makes no machine",
+			 host.vm.kvm_fd < 0 ? "/dev/kvm does not open" : "KVM makes no machine",
 			 strerror(errno));
-	else if (ioctl(host.vm_fd, KVM_SET_TSS_ADDR, 0xfffbd000) < 0 ||
-		 ioctl(host.vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
+	else if (ioctl(host.vm.fd, KVM_SET_TSS_ADDR, 0xfffbd000) < 0 ||
+		 ioctl(host.vm.fd, KVM_CREATE_IRQCHIP, 0) < 0)
 		return -1;
 	*state = &host;
 	return 0;
@@ -53,8 +54,8 @@ static int teardown(void **state)
 
 	for (size_t i = 0; i < VCPUS_MAX; i++)
 		fd_close(host->vcpu_fds[i]);
-	fd_close(host->vm_fd);
-	fd_close(host->kvm_fd);
+	fd_close(host->vm.fd);
+	fd_close(host->vm.kvm_fd);
 	return 0;
 }
 
@@ -62,7 +63,7 @@ static struct host *host_of(void **state)
 {
 	struct host *host = *state;
 
-	if (host->vm_fd < 0) {
+	if (host->vm.fd < 0) {
 		print_message("skipped: %s\n", host->why_not);
 		skip();
 	}
@@ -72,7 +73,7 @@ static struct host *host_of(void **state)
 static int vcpu(struct host *host, unsigned int index)	/* made once, and used by every test */
 {
 	if (host->vcpu_fds[index] < 0)
-		host->vcpu_fds[index] = ioctl(host->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
+		host->vcpu_fds[index] = ioctl(host->vm.fd, KVM_CREATE_VCPU, (unsigned long)index);
 	assert_true(host->vcpu_fds[index] >= 0);
 	return host->vcpu_fds[index];
 }
@@ -112,7 +113,7 @@ static void vcpus_take_what_a_model_gives(void **state)
 							     .smt = machines[i].smt } };
 		struct cpu_model *model = NULL;
 
-		if (cpu_model_new(host->kvm_fd, &machine, &model, &fault) < 0)
+		if (cpu_model_new(&host->vm, &machine, &model, &fault) < 0)
 			fail_msg("%s", fault_text(&fault));
 		for (unsigned int k = 0; k < machines[i].vcpus; k++) {
 			struct kvm_cpuid2 *cpuid;
@@ -144,7 +145,7 @@ static void every_template_is_there_or_refused_in_words(void **state)
 		struct squib_machine machine = { .config = { .vcpu_count = 1, .has_cpu_template = true,
 							     .cpu_template = t } };
 		struct cpu_model *model = NULL;
-		int r = cpu_model_new(host->kvm_fd, &machine, &model, &fault);
+		int r = cpu_model_new(&host->vm, &machine, &model, &fault);
 
 		assert_true((r == 0) == (model != NULL));
 		if (r == 0)
@@ -163,7 +164,7 @@ static int try_config(struct host *host, const struct squib_cpu_config *config, 
 {
 	struct squib_machine machine = { .config = { .vcpu_count = 2 }, .cpu_config = config };
 	struct cpu_model *model = NULL;
-	int r = cpu_model_new(host->kvm_fd, &machine, &model, fault);
+	int r = cpu_model_new(&host->vm, &machine, &model, fault);
 
 	if (r == 0)
 		r = cpu_model_setup(model, vcpu_fd, 1, fault);
@@ -270,7 +271,7 @@ static size_t list_msrs(struct host *host, int vcpu_fd, struct msr_change *chang
 
 	assert_non_null(list);
 	list->nmsrs = 2048;
-	assert_int_equal(ioctl(host->kvm_fd, KVM_GET_MSR_INDEX_LIST, list), 0);
+	assert_int_equal(ioctl(host->vm.kvm_fd, KVM_GET_MSR_INDEX_LIST, list), 0);
 	for (uint32_t i = 0; i < list->nmsrs && count < max; i++) {
 		struct kvm_msr_entry *entries = NULL;
 		struct msr_change change = { .index = list->indices[i] };
@@ -335,12 +336,12 @@ static void capabilities_are_checked(void **state)
 	};
 	struct squib_machine plain = { .config = { .vcpu_count = 1 } };
 
-	assert_int_equal(cpu_check_capabilities(host->kvm_fd, &plain, NULL), 0);
+	assert_int_equal(cpu_check_capabilities(host->vm.kvm_fd, &plain, NULL), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		CLEANUP(fault_done) struct fault fault = FAULT_INIT;
 		struct squib_machine machine = { .cpu_config = &cases[i].config };
 
-		assert_int_equal(cpu_check_capabilities(host->kvm_fd, &machine, &fault), cases[i].want);
+		assert_int_equal(cpu_check_capabilities(host->vm.kvm_fd, &machine, &fault), cases[i].want);
 		if (cases[i].want < 0)
 			assert_string_equal(fault_text(&fault),
 					    "Kvm error: Missing KVM capabilities: 0xfffff");
@@ -353,11 +354,13 @@ static void a_kvm_that_fails_is_a_fault(void **state)
 	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
 	struct squib_machine machine = { .config = { .vcpu_count = 1 } };
 	struct cpu_model *model = NULL;
+	struct vm vm = VM_NONE;
 	int fds[2];
 
 	(void)state;
 	assert_int_equal(pipe(fds), 0);
-	assert_int_equal(cpu_model_new(fds[0], &machine, &model, &fault), -ENOTTY);
+	vm.kvm_fd = fds[0];
+	assert_int_equal(cpu_model_new(&vm, &machine, &model, &fault), -ENOTTY);
 	assert_null(model);
 	assert_non_null(strstr(fault_text(&fault),
 			       "Kvm error: Architecture specific error: Failed to get supported cpuid: "));

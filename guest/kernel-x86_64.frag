@@ -1,87 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# What a microVM guest needs, on top of Linux's tinyconfig. Everything is built in: without
-# modules a guest needs no initramfs to reach its root drive.
-CONFIG_MODULES=n
+# What guests of this architecture need beyond kernel.frag.
+
 # Debian's cloud kernel has LZ4 too: fast to unpack, and the time is part of every boot.
 CONFIG_KERNEL_LZ4=y
 CONFIG_KERNEL_XZ=n
-CONFIG_CC_OPTIMIZE_FOR_PERFORMANCE=y
-CONFIG_LOCALVERSION="-squib-lean"
 
 # CPU and hypervisor. PVH puts the note into the ELF kernel that tells its 32-bit entry.
 CONFIG_64BIT=y
-CONFIG_SMP=y
-CONFIG_NR_CPUS=64
 CONFIG_HYPERVISOR_GUEST=y
-CONFIG_PARAVIRT=y
 CONFIG_PARAVIRT_SPINLOCKS=y
 CONFIG_KVM_GUEST=y
 CONFIG_PVH=y
 CONFIG_X86_X2APIC=y
 CONFIG_RELOCATABLE=y
-CONFIG_HIGH_RES_TIMERS=y
-CONFIG_NO_HZ_IDLE=y
-CONFIG_PREEMPT_NONE=y
-CONFIG_KALLSYMS=y
-
-# System calls that ordinary programs expect; tinyconfig has none of them.
-CONFIG_PRINTK=y
-CONFIG_PRINTK_TIME=y
-CONFIG_BUG=y
-CONFIG_FUTEX=y
-CONFIG_EPOLL=y
-CONFIG_SIGNALFD=y
-CONFIG_TIMERFD=y
-CONFIG_EVENTFD=y
-CONFIG_SHMEM=y
-CONFIG_AIO=y
-CONFIG_IO_URING=y
-CONFIG_ADVISE_SYSCALLS=y
-CONFIG_MEMBARRIER=y
-CONFIG_POSIX_TIMERS=y
-CONFIG_MULTIUSER=y
-CONFIG_CGROUPS=y
-CONFIG_NAMESPACES=y
-CONFIG_BINFMT_ELF=y
-CONFIG_BINFMT_SCRIPT=y
-
-# File systems. DEVTMPFS_MOUNT gives /dev to a root drive that is mounted by the kernel.
-CONFIG_SYSFS=y
-CONFIG_PROC_FS=y
-CONFIG_PROC_SYSCTL=y
-CONFIG_SYSCTL=y
-CONFIG_TMPFS=y
-CONFIG_DEVTMPFS=y
-CONFIG_DEVTMPFS_MOUNT=y
-CONFIG_BLOCK=y
-CONFIG_BLK_DEV=y
-CONFIG_BLK_DEV_LOOP=y
-CONFIG_BLK_DEV_INITRD=y
-CONFIG_RD_GZIP=y
-CONFIG_RD_ZSTD=y
-CONFIG_RD_LZ4=y
-CONFIG_RD_XZ=n
-CONFIG_RD_BZIP2=n
-CONFIG_RD_LZMA=n
-CONFIG_RD_LZO=n
-CONFIG_EXT4_FS=y
-CONFIG_MISC_FILESYSTEMS=y
-CONFIG_SQUASHFS=y
-CONFIG_OVERLAY_FS=y
-CONFIG_FUSE_FS=y
-CONFIG_VIRTIO_FS=y
 
 # Console, clock, and the keyboard controller as it is used for Ctrl-Alt-Del: it is the
 # keyboard driver of the virtual terminals that knows those keys. VT_CONSOLE stays off, or
 # the virtual terminal would be the console of a guest that names none.
-CONFIG_TTY=y
-CONFIG_UNIX98_PTYS=y
-CONFIG_SERIAL_8250=y
-CONFIG_SERIAL_8250_CONSOLE=y
 CONFIG_SERIAL_8250_PNP=y
 CONFIG_EARLY_PRINTK=y
-CONFIG_RTC_CLASS=y
 CONFIG_RTC_DRV_CMOS=y
 CONFIG_INPUT=y
 CONFIG_INPUT_KEYBOARD=y
@@ -94,75 +32,19 @@ CONFIG_VT_CONSOLE=n
 
 # How devices are found. Without PCI the ACPI code of 6.1 gives up ("AE_BAD_PARAMETER, During
 # Region initialization"), and with it every device that is described there: the guest runs
-# mute. So PCI is here for machines that have none.
+# mute. So PCI is also for machines that have none.
 CONFIG_ACPI=y
 CONFIG_PNP=y
 CONFIG_PNPACPI=y
-CONFIG_HOTPLUG_CPU=y
 CONFIG_ACPI_HOTPLUG_CPU=y
 CONFIG_ACPI_PROCESSOR=y
-CONFIG_PCI=y
-CONFIG_PCI_MSI=y
 CONFIG_PCI_MMCONFIG=y
-CONFIG_PCIEPORTBUS=y
-CONFIG_HOTPLUG_PCI=y
 CONFIG_HOTPLUG_PCI_ACPI=y
-CONFIG_HOTPLUG_PCI_PCIE=y
 
-# virtio. CMDLINE_DEVICES is for monitors that describe their devices on the command line,
-# IP_PNP for clients that give the guest's address there (ip=...).
-CONFIG_VIRTIO_MENU=y
-CONFIG_VIRTIO_MMIO=y
-CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES=y
-CONFIG_VIRTIO_PCI=y
-CONFIG_VIRTIO_BLK=y
-CONFIG_VIRTIO_CONSOLE=y
-CONFIG_HW_RANDOM=y
-CONFIG_HW_RANDOM_VIRTIO=y
-CONFIG_NET=y
-CONFIG_INET=y
-CONFIG_IP_PNP=y
-CONFIG_IPV6=y
-CONFIG_UNIX=y
-CONFIG_PACKET=y
-CONFIG_NETDEVICES=y
-CONFIG_NET_CORE=y
-CONFIG_VIRTIO_NET=y
-CONFIG_VSOCKETS=y
-CONFIG_VIRTIO_VSOCKETS=y
-
-# Memory that comes and goes: balloon with free page reporting, virtio-mem, virtio-pmem (DAX
-# needs ZONE_DEVICE, and that SPARSEMEM_VMEMMAP).
-CONFIG_SLUB=y
-CONFIG_MEMORY_BALLOON=y
-CONFIG_VIRTIO_BALLOON=y
-CONFIG_BALLOON_COMPACTION=y
-CONFIG_PAGE_REPORTING=y
-CONFIG_COMPACTION=y
-CONFIG_MIGRATION=y
-CONFIG_SPARSEMEM_VMEMMAP=y
-CONFIG_MEMORY_HOTPLUG=y
-CONFIG_MEMORY_HOTREMOVE=y
-CONFIG_CONTIG_ALLOC=y
-CONFIG_EXCLUSIVE_SYSTEM_RAM=y
-CONFIG_VIRTIO_MEM=y
-CONFIG_ZONE_DEVICE=y
-CONFIG_LIBNVDIMM=y
-CONFIG_BLK_DEV_PMEM=y
-CONFIG_VIRTIO_PMEM=y
-CONFIG_DAX=y
-CONFIG_FS_DAX=y
-
-# What a guest learns from its host: the time, and that it was copied (snapshots).
-CONFIG_PTP_1588_CLOCK=y
-CONFIG_PTP_1588_CLOCK_KVM=y
+# The guest learns that it was copied (snapshots).
 CONFIG_VIRT_DRIVERS=y
 CONFIG_VMGENID=y
 
-# For tests: what the CPU and the machine show (/dev/cpu/N/cpuid and msr, /dev/mem), and a
-# crash on demand (/proc/sysrq-trigger).
+# For tests: what the CPU shows (/dev/cpu/N/cpuid and msr).
 CONFIG_X86_CPUID=y
 CONFIG_X86_MSR=y
-CONFIG_DEVMEM=y
-CONFIG_STRICT_DEVMEM=y
-CONFIG_MAGIC_SYSRQ=y

@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Runs every test and ends with one line: "N passed, N failed[, N skipped]". Each part may be run
-# alone by naming it: scripts/check.sh unit api tsan clients hostile fuzz install guest lab smp
+# alone by naming it: scripts/check.sh unit api tsan clients hostile fuzz install guest lab smp lab-aarch64
+# lab-aarch64-brief
 set -u
 cd "$(dirname "$0")/.."
 
 # shellcheck disable=SC2206
-parts=(${@:-unit install api hostile tsan clients fuzz guest lab})
+parts=(${@:-unit install api hostile tsan clients fuzz guest lab lab-aarch64-brief})
 python=/usr/bin/python3
 logs=build-check-logs
 export PYTHONDONTWRITEBYTECODE=1
@@ -89,13 +90,23 @@ meson_tests() {
 	tally "$name" "$status" "$logs/$name.log"
 }
 
-# Nothing to do the second time.
+# compiler ARCH: words of a command for programs in guests
+compiler() {
+	[ "$1" = "$(uname -m)" ] && echo "${CC:-cc}" || echo "$1-linux-gnu-gcc --sysroot=$(scripts/sysroot.sh "$1")"
+}
+
+# Nothing to do the second time. What has to be compiled is so for this machine's architecture, and
+# on x86_64 for aarch64 too.
 make_guests() {
-	make_images guest/make-guest.sh x86_64 build/guest/x86_64
-	make_images guest/make-guest.sh aarch64 build/guest/aarch64
-	make_images guest/make-kernel.sh x86_64 build/guest/x86_64
-	make_images tests/guest/hostile/build.sh "$(uname -m)" "build/guest/$(uname -m)/hostile"
-	make_images "${CC:-cc}" -O2 -static -o "build/guest/$(uname -m)/vsock-peer" tests/guest/vsock_peer.c
+	local arch cc
+	for arch in x86_64 aarch64; do
+		make_images guest/make-guest.sh "$arch" "build/guest/$arch"
+		[ "$arch" = "$(uname -m)" ] || [ "$arch" = aarch64 ] || continue
+		make_images guest/make-kernel.sh "$arch" "build/guest/$arch"
+		make_images tests/guest/hostile/build.sh "$arch" "build/guest/$arch/hostile"
+		read -ra cc <<<"$(compiler "$arch")"
+		make_images "${cc[@]}" -O2 -static -o "build/guest/$arch/vsock-peer" tests/guest/vsock_peer.c
+	done
 }
 
 make_images() {
@@ -157,10 +168,11 @@ part_guest() {
 # kvm_tests NAME PROGRAM KERNEL ARGUMENT...: guest tests with the KVM engine, a lab for some files
 kvm_tests() {
 	local name=$1 program=$2 kernel=$3 i log files=(tests/guest/test_*.py)
+	local each=${FILES_PER_LAB:-3}
 	shift 3
-	for ((i = 0; i < ${#files[@]}; i += 3)); do
-		log=$logs/kvm-$name-$((i / 3 + 1))
-		SQUIB_KERNEL=$kernel tests/guest/with-kvm "$program" "${files[@]:i:3}" "$@" \
+	for ((i = 0; i < ${#files[@]}; i += each)); do
+		log=$logs/kvm-$name-$((i / each + 1))
+		SQUIB_KERNEL=$kernel tests/guest/with-kvm "$program" "${files[@]:i:each}" "$@" \
 			</dev/null >"$log.log" 2>&1
 		echo $? >"$log.status"
 	done
@@ -183,7 +195,7 @@ kvm_results() {	# NAME
 part_lab() {
 	say "guests on KVM"
 	make_guests
-	make_images guest/make-lab.sh build/guest/lab
+	make_images guest/make-lab.sh "$(uname -m)" "build/guest/lab-$(uname -m)"
 	make --no-print-directory >"$logs/release.log" 2>&1 || cat "$logs/release.log"
 	rm -f "$logs"/kvm-*
 	trap 'kill $(jobs -p) 2>/dev/null' EXIT	# they do not hear of Ctrl-C
@@ -198,11 +210,61 @@ part_lab() {
 	kvm_results release
 }
 
+# units_in_lab ARCH DIR TEST...: unit tests that need a KVM of their architecture
+units_in_lab() {
+	local arch=$1 dir=$2 log=$logs/kvm-$1-unit.log status p f test puts=()
+	shift 2
+	for test; do puts+=(--put "$dir/src/engine/$test=$test"); done
+	# shellcheck disable=SC2016 # for the shell in the lab
+	tests/guest/lab --arch "$arch" --again --timeout 600 "${puts[@]}" -- bash -c \
+		'for test; do ./$test || { echo "Fail: $test"; failed=1; }; done; exit $failed' - "$@" \
+		</dev/null >"$log" 2>&1
+	status=$?
+	p=$(grep -aoE '\[  PASSED  \] [0-9]+ test' "$log" | grep -oE '[0-9]+' | paste -sd+ | bc)
+	f=$(grep -ac '^Fail: ' "$log")
+	echo "${p:-0} passed, $f failed" >>"$log"
+	cat "$log"
+	tally "kvm-$arch-unit" "$status" "$log"
+}
+
+# Everything in the lab that is an Arm machine. Guests have several CPUs there.
+part_lab-aarch64() {
+	arm_lab true "not no_kvm" "not test_hostile and not no_kvm"
+}
+
+# What differs from other architectures, and what the one run does well is left out of the other.
+part_lab-aarch64-brief() {
+	arm_lab false "not no_kvm" "not no_kvm"
+}
+
+# arm_lab ASAN_TESTS RELEASE_TESTS
+arm_lab() {
+	local release=build asan=build-asan
+	say "guests on KVM, aarch64"
+	make_guests
+	make_images guest/make-lab.sh aarch64 build/guest/lab-aarch64
+	if [ "$(uname -m)" != aarch64 ]; then
+		release=build-aarch64 asan=build-aarch64-asan
+		build_or_fail "$asan" --cross-file "$(scripts/sysroot.sh aarch64)/glibc.ini" \
+			--werror -Db_sanitize=address,undefined -Dtests=enabled -Dstatic_program=false \
+			-Db_lundef=false
+	fi
+	make --no-print-directory ARCH=aarch64 >"$logs/release.log" 2>&1 || cat "$logs/release.log"
+	rm -f "$logs"/kvm-aarch64-*
+	units_in_lab aarch64 "$asan" test_probe test_cpu test_kvm
+	FILES_PER_LAB=99
+	kvm_tests aarch64-asan "$asan/squib" kernel -k "$1"
+	kvm_tests aarch64-release "$release/squib" lean-kernel -k "$2"
+	unset FILES_PER_LAB
+	kvm_results aarch64-asan
+	kvm_results aarch64-release
+}
+
 # Guests with several CPUs, which the lab is not made for: see tests/guest/with-kvm.
 part_smp() {
 	say "guests on KVM with several CPUs"
 	make_guests
-	make_images guest/make-lab.sh build/guest/lab
+	make_images guest/make-lab.sh "$(uname -m)" "build/guest/lab-$(uname -m)"
 	kvm_tests smp build/squib kernel --smp
 	kvm_results smp
 }

@@ -1,20 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the measurements in the lab (tests/guest/lab) have in common."""
+"""What the measurements in the lab (tests/guest/lab) have in common. ARCH names another architecture."""
 
 import os
+import platform
 import subprocess
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-SQUIB = os.environ.get("SQUIB", os.path.join(ROOT, "build/squib"))
-GUEST = os.path.join(ROOT, "build/guest/x86_64")
+HOST_ARCH = platform.machine()
+ARCH = os.environ.get("ARCH", HOST_ARCH)
+SQUIB = os.environ.get("SQUIB", os.path.join(ROOT, "build" if ARCH == HOST_ARCH else f"build-{ARCH}", "squib"))
+GUEST = os.path.join(ROOT, "build/guest", ARCH)
 
 RAM_MIB = 128
 # reboot=k: how every one of these machines can be reset.
 BOOT_ARGS = "console=ttyS0 quiet reboot=k panic=-1"
 
+# QEMU's machine that is most alike, its name, how its guest names the console, and what it can boot.
+QEMU_MACHINE, QEMU_NAME, QEMU_CONSOLE, KERNELS = {
+    "x86_64": ("microvm,rtc=on", "QEMU microvm", "ttyS0", ["lean-kernel", "lean-vmlinux"]),
+    "aarch64": ("virt,gic-version=host", "QEMU virt", "ttyAMA0", ["lean-kernel", "kernel"]),
+}[ARCH]
+QEMU_BOOT_ARGS = BOOT_ARGS.replace("ttyS0", QEMU_CONSOLE)
 # Up to the kernel.
-QEMU = ["qemu-system-x86_64", "-M", "microvm,rtc=on", "-accel", "kvm", "-cpu", "host"]
+QEMU = [f"qemu-system-{ARCH}", "-M", QEMU_MACHINE, "-accel", "kvm", "-cpu", "host"]
 QEMU += ["-smp", "1", "-m", str(RAM_MIB), "-nodefaults", "-no-user-config", "-display", "none"]
 QEMU += ["-serial", "stdio", "-no-reboot", "-global", "virtio-mmio.force-legacy=false"]
 
@@ -22,7 +31,11 @@ QEMU += ["-serial", "stdio", "-no-reboot", "-global", "virtio-mmio.force-legacy=
 def compile_static(directory, name, *more):
     """Return the path of a program made of NAME.c beside this file, and the others."""
     program = os.path.join(directory, name)
-    command = ["cc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-static", "-o", program]
+    compiler = ["cc"]
+    if ARCH != HOST_ARCH:
+        sysroot = subprocess.run([os.path.join(ROOT, "scripts/sysroot.sh"), ARCH], stdout=subprocess.PIPE, check=True)
+        compiler = [f"{ARCH}-linux-gnu-gcc", "--sysroot=" + sysroot.stdout.decode().strip()]
+    command = [*compiler, "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-static", "-o", program]
     subprocess.run([*command, *(os.path.join(HERE, f"{part}.c") for part in (name, *more))], check=True)
     return program
 
@@ -40,7 +53,7 @@ def run_script(script, puts, results, *options):
     """Run a shell script, which is at PUTS["script"], in a lab; what it leaves in /result is in RESULTS."""
     with open(puts["script"], "w") as file:
         file.write(script)
-    command = [os.path.join(ROOT, "tests/guest/lab"), "--results", results, *options]
+    command = [os.path.join(ROOT, "tests/guest/lab"), "--arch", ARCH, "--results", results, *options]
     command += [f"--put={path}={name}" for name, path in puts.items()]
     subprocess.run([*command, "sh", "/job/script"], stdin=subprocess.DEVNULL, check=True)
 

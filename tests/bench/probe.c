@@ -18,6 +18,7 @@
 
 static const char *const counters[] = {
 	"exits", "io_exits", "mmio_exits", "halt_exits", "irq_exits", "irq_injections", "pf_taken",
+	"mmio_exit_user", "mmio_exit_kernel", "hvc_exit_stat", "wfi_exit_stat", /* aarch64 */
 };
 
 /* A guest that has just booted is not idle yet: it has timers of its boot, and works off what that left. */

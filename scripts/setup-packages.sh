@@ -82,6 +82,7 @@ packages() {
 	check		iproute2				network namespaces and taps
 	check		iperf3					the host's end of measurements in a guest
 	check		qemu-system-common			qemu-storage-daemon: drives by socket
+	check		qemu-user				runs the program of another architecture in the API tests
 	check		bc					adds up what the test runners counted
 	check,demo	passt					networking without root, as squib runs it
 	check,demo	socat					client stack: a connection held open in a shell script

@@ -54,10 +54,19 @@ def size_in_lab(size, in_lab):
 # How long anything may take before a test gives up; longer where everything is emulated twice.
 DEADLINE_S = float(os.environ.get("SQUIB_DEADLINE_S", "90"))
 
-# Guests of these architectures run here. Tests of what does not depend on it take one of
-# them: some ARCH, some OTHER_ARCH.
+# Guests of these architectures run here: with KVM the host's, else both, or the one that SQUIB_ARCH
+# names. Tests of what does not depend on it take one of them: some ARCH, some OTHER_ARCH.
 ARCHES = [platform.machine()] if ENGINE == "kvm" else ["x86_64", "aarch64"]
+if "SQUIB_ARCH" in os.environ:
+    ARCHES = [arch for arch in ARCHES if arch == os.environ["SQUIB_ARCH"]]
+    assert ARCHES, f"the {ENGINE} engine has no guests of SQUIB_ARCH={os.environ['SQUIB_ARCH']} here"
 ARCH, OTHER_ARCH = ARCHES[0], ARCHES[-1]
+
+
+def only_on(arch, why_not_the_other):
+    """Marks a test of what one architecture alone has."""
+    return pytest.mark.skipif(arch not in ARCHES, reason=f"{arch} only: {why_not_the_other}")
+
 
 
 def image(arch, name):
@@ -74,7 +83,8 @@ def partuuid(arch):
 
 # Firecracker's defaults less `nomodule` (Debian's kernels have the virtio drivers as modules)
 # and `8250.nr_uarts=0` (it switches the console off). On aarch64 too clients ask for ttyS0,
-# Firecracker's console there, whatever the engine's machine really has.
+# Firecracker's console there, whatever the engine's machine really has; words for a keyboard
+# controller that is not there do no harm.
 BOOT_ARGS = (
     "console=ttyS0 reboot=k panic=1 quiet"
     " i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce"

@@ -114,13 +114,25 @@ def test_a_kernel_panic_is_seen_to_its_last_line_and_ends_squib_with_code_0(squi
     vm.console.expect("Rebooting in 1 seconds")
 
 
+@squibvm.only_on("x86_64", "no keyboard controller")
 def test_ctrl_alt_del_reaches_the_guest_s_init(squib):
-    vm = squib()
+    vm = squib("x86_64")
     vm.boot()
 
     vm.put("/actions", {"action_type": "SendCtrlAltDel"})
     vm.console.expect("squib-guest: ctrl-alt-del")
     assert vm.wait_exit() == 0
+
+
+@squibvm.only_on("aarch64", "there it is typed")
+def test_ctrl_alt_del_is_refused_where_there_are_no_keys(squib):
+    vm = squib("aarch64")
+    text = "Invalid action: SendCtrlAltDel is x86-only and not supported on aarch64"
+    assert vm.refused("PUT", "/actions", {"action_type": "SendCtrlAltDel"}) == text
+    vm.boot()
+    assert vm.refused("PUT", "/actions", {"action_type": "SendCtrlAltDel"}) == text
+    assert vm.run("echo alive") == "alive\n"
+    assert vm.state() == "Running"
 
 
 def test_sigterm_ends_squib_by_that_signal_and_the_guest_with_it(squib):
@@ -167,10 +179,27 @@ def test_an_engine_that_dies_under_squib_ends_it_with_an_error_and_a_reason(squi
     assert re.search("qemu.*(signal 9|killed)", vm.log(), re.IGNORECASE)
 
 
-def test_the_boot_timer_is_logged_when_the_guest_says_it_is_up(squib):
-    vm = squib(options=["--boot-timer"])
+# Where the guest says so. In QEMU's machine for aarch64 there is memory at that address.
+BOOT_TIMERS = {"x86_64": 0xC0000000, "aarch64": 0x40000000}
+WITHOUT_BOOT_TIMER = [arch for arch in squibvm.ARCHES if (squibvm.ENGINE, arch) == ("qemu", "aarch64")]
+WITH_BOOT_TIMER = [arch for arch in squibvm.ARCHES if arch not in WITHOUT_BOOT_TIMER]
+
+
+@pytest.mark.parametrize("arch", WITH_BOOT_TIMER)
+def test_the_boot_timer_is_logged_when_the_guest_says_it_is_up(squib, arch):
+    vm = squib(arch, options=["--boot-timer"])
     vm.boot()
 
-    vm.run("devmem 0xc0000000 8 123")
+    vm.run(f"devmem {BOOT_TIMERS[arch]:#x} 8 123")
     line = r"Guest-boot-time = +\d+ us \d+ ms, +\d+ CPU us \d+ CPU ms"
     squibvm.wait_until(lambda: re.search(line, vm.log()), "the boot timer's line in the log")
+
+
+@pytest.mark.parametrize("arch", WITHOUT_BOOT_TIMER)
+def test_the_boot_timer_is_refused_where_there_is_no_room_for_it(squib, arch):
+    vm = squib(arch, options=["--boot-timer"])
+    vm.put("/boot-source", squibvm.boot_source(arch))
+    fault = vm.refused("PUT", "/actions", {"action_type": "InstanceStart"})
+    assert "the qemu engine does not support the boot timer on aarch64" in fault
+    assert vm.state() == "Not started"
+    assert vm.engine_processes() == []

@@ -247,7 +247,9 @@ static void run(uint32_t instruction, uint64_t value)
 
 /*
  * Written without harm to ourselves. Breakpoints, which nothing enables; performance counters; the
- * CPU's part of the interrupt controller; timers; cache maintenance; what hardly exists.
+ * CPU's part of the interrupt controller; the physical timer; cache maintenance; what hardly exists.
+ * Not the virtual timer, which KVM leaves to us: QEMU 7.2's, in the lab, may never come to an end of
+ * one that is set far ahead, and stands still.
  */
 static uint32_t writable_register(struct rng *rng)
 {
@@ -277,8 +279,6 @@ static uint32_t writable_register(struct rng *rng)
 		REGISTER(3, 3, 14, 2, 0),	/* CNTP_TVAL_EL0 */
 		REGISTER(3, 3, 14, 2, 1),	/* CNTP_CTL_EL0 */
 		REGISTER(3, 3, 14, 2, 2),	/* CNTP_CVAL_EL0 */
-		REGISTER(3, 3, 14, 3, 0),	/* CNTV_TVAL_EL0 */
-		REGISTER(3, 3, 14, 3, 1),	/* CNTV_CTL_EL0 */
 		REGISTER(1, 0, 7, 14, 2),	/* dc cisw */
 		REGISTER(3, 0, 0, 0, 0),	/* MIDR_EL1, which cannot be written */
 	};

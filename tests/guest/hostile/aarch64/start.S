@@ -84,7 +84,7 @@ exception:
 	mrs x0, tpidr_el1
 	cbz x0, 3f
 	mrs x0, esr_el1
-	lsr x0, x0, #26
+	ubfx x0, x0, #26, #6	/* KVM of Linux 6.1 sets bits above, too */
 	cmp x0, #EC_FETCH
 	b.ne 1f
 	msr elr_el1, x30

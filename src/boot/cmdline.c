@@ -93,6 +93,8 @@ static void add_devices(struct buf *line, const struct cmdline_params *params)
 			add_root_drive(line, device->drive);
 		if (device->pmem != NULL)
 			add_root_pmem(line, device->pmem, pmem_count++);
+		if (params->arch == SQUIB_ARCH_AARCH64)
+			continue;
 		add(line, "virtio_mmio.device=4K@");
 		buf_addf(line, "0x%" PRIx64 ":%" PRIu32, device->address, device->gsi);
 	}

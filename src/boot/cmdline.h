@@ -39,7 +39,8 @@ struct cmdline_params {
 	const char *console;		/* "ttyAMA0" */
 	uint32_t tsc_early_khz;		/* 0: not told */
 	/*
-	 * The devices the command line tells of, in attach order, all drives among them. NULL: none
+	 * The devices the command line tells of, in attach order, all drives among them; on aarch64,
+	 * where the device tree tells of them, only of what makes one of them the root. NULL: none
 	 * are told, and the root drive is the machine's.
 	 */
 	const struct cmdline_device *devices;

@@ -29,7 +29,8 @@ struct image {
 	enum image_format format;
 	/*
 	 * The least guest memory, from its first byte, with which it can start: up to the end of the
-	 * kernel where it runs, unpacked, with its bss.
+	 * kernel where it runs, unpacked, with its bss. Image: text_offset and all that it needs, from
+	 * whichever multiple of 2 MiB.
 	 */
 	uint64_t memory_bytes;
 	uint64_t pvh_entry;	/* ELF: entry point of its PVH note; 0: no such note */

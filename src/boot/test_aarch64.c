@@ -802,6 +802,7 @@ static int run(const char *dir, const char *script)
 	return status >= 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+/* It would remark of what it wrote itself, where phandles are mere numbers: hence -q. */
 static void dtc_has_nothing_to_remark(void **state)
 {
 	const struct file f = make_image(true);
@@ -825,7 +826,7 @@ static void dtc_has_nothing_to_remark(void **state)
 		assert_int_equal(fwrite(tree, fdt_totalsize(tree), 1, file), 1);
 		fclose(file);
 		if (run(dir, "dtc -I dtb -O dts -o tree.dts tree.dtb 2>remarks && ! test -s remarks && "
-			     "dtc -q -I dts -O dtb -o again.dtb tree.dts && "	/* there phandles are bare */
+			     "dtc -q -I dts -O dtb -o again.dtb tree.dts && "
 			     "dtc -I dtb -O dts -o again.dts again.dtb && cmp tree.dts again.dts") != 0)
 			fail_msg("%s: dtc finds fault with it, see %s", machines[i].sentence, dir);
 	}
@@ -854,30 +855,32 @@ static uint32_t next_cache(const void *tree, const char *path)
 	return fdt32_ld(fdt_getprop(tree, fdt_path_offset(tree, path), "next-level-cache", NULL));
 }
 
+#define UNIFIED AARCH64_CACHE_UNIFIED
+
 static void cpus_share_caches_as_on_the_host(void **state)
 {
-	static const struct { const char *sentence; unsigned int vcpus; struct aarch64_cache caches[4];
-			      size_t count, nodes; } cases[] = {
+	static const struct { const char *sentence; unsigned int vcpus;
+			      struct aarch64_cache caches[4]; size_t count, nodes; } cases[] = {
 		{ "pairs in a cluster of four", 8,
-		  { { 2, AARCH64_CACHE_UNIFIED, 1, 1, 1, 2 }, { 3, AARCH64_CACHE_UNIFIED, 1, 1, 1, 4 } },
+		  { { 2, UNIFIED, 1, 1, 1, 2 }, { 3, UNIFIED, 1, 1, 1, 4 } },
 		  2, 4 + 2 },
 		{ "all share it, and some are not here", 3,
-		  { { 2, AARCH64_CACHE_UNIFIED, 1, 1, 1, 80 }, { 3, AARCH64_CACHE_UNIFIED, 1, 1, 1, 80 } },
+		  { { 2, UNIFIED, 1, 1, 1, 80 }, { 3, UNIFIED, 1, 1, 1, 80 } },
 		  2, 1 + 1 },
 		{ "threes in fours", 32,
-		  { { 2, AARCH64_CACHE_UNIFIED, 1, 1, 1, 3 }, { 3, AARCH64_CACHE_UNIFIED, 1, 1, 1, 4 } },
+		  { { 2, UNIFIED, 1, 1, 1, 3 }, { 3, UNIFIED, 1, 1, 1, 4 } },
 		  2, 11 + 6 },
 		{ "an outer one for fewer", 8,
-		  { { 2, AARCH64_CACHE_UNIFIED, 1, 1, 1, 4 }, { 3, AARCH64_CACHE_UNIFIED, 1, 1, 1, 1 } },
+		  { { 2, UNIFIED, 1, 1, 1, 4 }, { 3, UNIFIED, 1, 1, 1, 1 } },
 		  2, 2 + 2 },
 		{ "data and instructions apart in the second level", 4,
-		  { { 1, AARCH64_CACHE_UNIFIED, 1, 1, 1, 1 }, { 2, AARCH64_CACHE_DATA, 1, 1, 1, 2 },
+		  { { 1, UNIFIED, 1, 1, 1, 1 }, { 2, AARCH64_CACHE_DATA, 1, 1, 1, 2 },
 		    { 2, AARCH64_CACHE_INSTRUCTION, 1, 1, 1, 2 } }, 3, 2 },
 		{ "levels are missing", 2,
-		  { { 3, AARCH64_CACHE_UNIFIED, 1, 1, 1, 1 }, { 7, AARCH64_CACHE_UNIFIED, 1, 1, 1, 2 } },
+		  { { 3, UNIFIED, 1, 1, 1, 1 }, { 7, UNIFIED, 1, 1, 1, 2 } },
 		  2, 2 + 1 },
 		{ "shared by more than can be counted with", 4,
-		  { { 2, AARCH64_CACHE_UNIFIED, 1, 1, 1, UINT32_MAX } }, 1, 1 },
+		  { { 2, UNIFIED, 1, 1, 1, UINT32_MAX } }, 1, 1 },
 	};
 	const struct file f = make_image(true);
 	CLEANUP(image_done) struct image image = open_image(&f);
@@ -899,7 +902,8 @@ static void cpus_share_caches_as_on_the_host(void **state)
 		if (nodes != cases[i].nodes)
 			fail_msg("%s: %zu caches", cases[i].sentence, nodes);
 		if (i == 0) {
-			assert_int_equal(next_cache(tree, "/cpus/cpu@2"), next_cache(tree, "/cpus/cpu@3"));
+			assert_int_equal(next_cache(tree, "/cpus/cpu@2"),
+					 next_cache(tree, "/cpus/cpu@3"));
 			assert_int_not_equal(next_cache(tree, "/cpus/cpu@1"),
 					     next_cache(tree, "/cpus/cpu@2"));
 		}
@@ -965,25 +969,30 @@ static void what_is_written_is_dirty(void **state)
 			fail_msg("page %zu was written to", page);
 }
 
+static void boot_kernel(const char *path)
+{
+	CLEANUP(guest_done) struct guest guest = make_guest(256 * MIB);
+	CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	CLEANUP(image_done) struct image image = IMAGE_INIT;
+	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+	struct aarch64_boot_params params;
+
+	if (image_open(fd, SQUIB_ARCH_AARCH64, &image, &fault) < 0)
+		fail_msg("%s", fault_text(&fault));
+	params = make_params(&guest, &image);
+	assert_int_equal(boots_with(&params).pc, BASE + 2 * MIB + image.text_offset);
+}
+
 static void kernels_of_distributions_are_loaded(void **state)
 {
 	const char *path = getenv("SQUIB_AARCH64_KERNEL");
-	CLEANUP(guest_done) struct guest guest = make_guest(256 * MIB);
-	CLEANUP(image_done) struct image image = IMAGE_INIT;
-	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
-	CLEANUP(fd_close) int fd = -1;
-	struct aarch64_boot_params params;
 
 	(void)state;
 	if (path == NULL) {
 		print_message("SQUIB_AARCH64_KERNEL names no Image\n");
 		skip();
 	}
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (image_open(fd, SQUIB_ARCH_AARCH64, &image, &fault) < 0)
-		fail_msg("%s", fault_text(&fault));
-	params = make_params(&guest, &image);
-	assert_int_equal(boots_with(&params).pc, BASE + 2 * MIB + image.text_offset);
+	boot_kernel(path);
 }
 
 int main(void)

@@ -75,7 +75,7 @@ static struct file make_arm64(void)
 #define PE		64
 #define PE_SECTIONS	(PE + 24 + 160)
 
-static struct file make_arm64_efi(void)		/* as Linux has it: all that is in the file, in two */
+static struct file make_arm64_efi(void)		/* as Linux has it, in two sections */
 {
 	struct file f = make_arm64();
 
@@ -474,7 +474,7 @@ static void command_lines_with_devices(void **state)
 									 .read_only = true };
 	static const struct squib_pmem pmem_rw = { .root_device = true };
 	static const struct { const char *sentence; struct cmdline_device devices[5]; size_t count;
-			      const char *args, *want; } cases[] = {
+			      const char *args, *want; bool arm; } cases[] = {
 		{ "no device", { { 0 } }, 0, "a", "a pci=off" },
 		{ "what is no root has no more words", { { 0xc0001000, 5, &data, NULL } }, 1, "a",
 		  "a pci=off virtio_mmio.device=4K@0xc0001000:5" },
@@ -495,6 +495,10 @@ static void command_lines_with_devices(void **state)
 		{ "what is for init stays behind", { { 0xc0001000, 5, NULL, &pmem_rw } }, 1,
 		  "a -- single", "a pci=off root=/dev/pmem0 rw virtio_mmio.device=4K@0xc0001000:5 "
 		  "-- single" },
+		{ "on aarch64 what makes it the root is all",
+		  { { 0x40003000, 2, NULL, NULL }, { 0x40004000, 3, &root_ro, NULL },
+		    { 0x40005000, 4, NULL, &pmem_rw } }, 3, "a",
+		  "a pci=off root=PARTUUID=0eaa91a0-01 ro root=/dev/pmem0 rw", true },
 	};
 
 	(void)state;
@@ -504,8 +508,11 @@ static void command_lines_with_devices(void **state)
 		const struct squib_drive *ignored = &root_rw;
 		struct squib_machine machine = { .boot_source = &source, .drives = &ignored,
 						 .drive_count = 1 };
-		struct cmdline_params params = { .machine = &machine, .devices = cases[i].devices,
-						 .device_count = cases[i].count };
+		struct cmdline_params params = {
+			.arch = cases[i].arm ? SQUIB_ARCH_AARCH64 : SQUIB_ARCH_X86_64,
+			.machine = &machine, .devices = cases[i].devices,
+			.device_count = cases[i].count,
+		};
 
 		assert_int_equal(cmdline_build(&params, &line, NULL), 0);
 		if (strcmp(buf_str(&line), cases[i].want) != 0)

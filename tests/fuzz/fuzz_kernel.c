@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Fuzz the loaders of kernels, that of the architecture which the file is for: whatever the bytes,
- * they are refused with a text, or loaded with an entry point that lies in memory. Guest memory stands next to pages that cannot be touched.
- * The first byte of an input chooses the size of the memory and whether there is an initrd, the
- * second how much of the file is gone between its being recognised and its being loaded; the rest is
- * the file.
+ * they are refused with a text, or loaded with an entry point that lies in memory. Guest memory
+ * stands next to pages that cannot be touched. The first byte of an input chooses the size of the
+ * memory and whether there is an initrd, the second how much of the file is gone between its being
+ * recognised and its being loaded; the rest is the file.
  *
  *	clang -std=gnu11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined \
  *		-fno-sanitize-recover=undefined -Isrc -Iinclude -o fuzz_kernel \
@@ -119,7 +119,8 @@ static void load_x86_64(const struct image *image, uint8_t choice)
 	if (r == 0) {
 		require(entry.rip >= MIB && entry.rip < guest.size_bytes, "the entry is in memory");
 		require(entry.info > 0 && entry.info < MIB, "and what is told to it");
-		require(memcmp(guest.data, nothing, sizeof(nothing)) == 0, "nothing else is written");
+		require(memcmp(guest.data, nothing, sizeof(nothing)) == 0,
+			"nothing else is written");
 	} else {
 		require(entry.rip == 0, "no entry when refused");
 	}

@@ -410,10 +410,8 @@ static int load(struct kvm_engine *kvm, const struct engine_machine *machine,
 	int r;
 
 	params.devices = devices_list(kvm->devices, &params.device_count);
-	if (ARCH_DEVICES_ON_CMDLINE) {
-		cmdline.devices = params.devices;
-		cmdline.device_count = params.device_count;
-	}
+	cmdline.devices = params.devices;
+	cmdline.device_count = params.device_count;
 	r = cmdline_build(&cmdline, &line, fault);
 	if (r < 0)
 		return r;

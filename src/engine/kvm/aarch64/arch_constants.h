@@ -8,7 +8,6 @@
 #define ARCH_DEVICES_GSI	0u
 #define ARCH_DEVICES_MAX	92u	/* of 96; upstream's machine needs three for itself */
 #define ARCH_SERIAL_GSI		95u
-#define ARCH_DEVICES_ON_CMDLINE	false	/* the device tree has them */
 #define ARCH_EARLYCON		"uart,mmio,0x40002000"	/* for cmdline_params */
 
 #endif

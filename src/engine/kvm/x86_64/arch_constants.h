@@ -13,7 +13,6 @@
 #define ARCH_DEVICES_GSI	5u
 #define ARCH_DEVICES_MAX	19u	/* GSI 5 to 23: the pins of the I/O APIC that are left */
 #define ARCH_SERIAL_GSI		4u
-#define ARCH_DEVICES_ON_CMDLINE	true	/* it tells kernels without ACPI where devices are */
 #define ARCH_EARLYCON		NULL	/* for cmdline_params */
 
 #endif

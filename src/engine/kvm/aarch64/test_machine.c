@@ -77,9 +77,9 @@ static void accesses_to_everything_harm_nothing(void **state)
 		{ GUEST_PUT8, SERIAL + 8, 'x' },
 		{ GUEST_PUT8, SERIAL + 0xfff, 'x' },
 		{ GUEST_GET32, SERIAL + 0xffc, GUEST_DATA },
-		{ GUEST_COPY, GUEST_DATA + 0x4000, SERIAL, 0x1000 },
-		{ GUEST_COPY, GUEST_DATA + 0x4000, CLOCK, 0x1000 },
-		{ GUEST_COPY, CLOCK, GUEST_DATA, 0x1000 },
+		{ GUEST_COPY, GUEST_DATA + 0x4000, SERIAL, 0x20 },
+		{ GUEST_COPY, GUEST_DATA + 0x4000, CLOCK, 0x40 },
+		{ GUEST_COPY, CLOCK, GUEST_DATA, 0x40 },
 		{ GUEST_PUT64, CLOCK + 0xff8, 0xffffffff, 0xffffffff },
 		{ GUEST_PUT16, CLOCK + 2, 0xffff },
 		/* the device's page, its ends, and where there is none */
@@ -96,10 +96,10 @@ static void accesses_to_everything_harm_nothing(void **state)
 		{ GUEST_PUT32, DEVICE + 0x1000, 1 },
 		{ GUEST_GET32, 0x7ffffffc, GUEST_DATA },
 		{ GUEST_PUT32, 0x10000000, 1 },
-		{ GUEST_COPY, DEVICE, GUEST_DATA, 0x1000 },
-		{ GUEST_COPY, GUEST_DATA + 0x4000, DEVICE - 0x10, 0x1020 },
-		/* the interrupt controller, all of it */
-		{ GUEST_COPY, GUEST_DATA + 0x4000, DISTRIBUTOR, 0x1000 },
+		{ GUEST_COPY, DEVICE, GUEST_DATA, 0x120 },
+		{ GUEST_COPY, GUEST_DATA + 0x4000, DEVICE - 0x10, 0x140 },
+		/* the interrupt controller */
+		{ GUEST_COPY, GUEST_DATA + 0x4000, DISTRIBUTOR, 0x120 },
 		{ GUEST_PUT32, DISTRIBUTOR, 0xffffffff },
 		{ GUEST_PUT32, DISTRIBUTOR + 0x80, 0xffffffff },
 		{ GUEST_PUT32, DISTRIBUTOR + 0x104, 0xffffffff },

@@ -12,24 +12,26 @@
 #include "engine/kvm/aarch64/platform.h"
 #include "engine/kvm/aarch64/state.h"
 
-#define ADDRESS_BITS 40		/* of a guest, where KVM cannot be asked */
+#define ADDRESS_BITS 40		/* of a guest, where KVM does not know */
 
 size_t arch_regions(uint64_t size_bytes, struct guest_region *regions)
 {
 	return aarch64_regions(size_bytes, regions);
 }
 
-/* How many bits the addresses of guests may have here; 0: KVM cannot tell */
+/* How many bits the addresses of guests may have here; 0: KVM does not know; or -errno */
 static int address_bits(int kvm_fd)
 {
 	int bits = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_ARM_VM_IPA_SIZE);
 
-	return bits > 0 ? bits : 0;
+	return bits < 0 ? -errno : bits;
 }
 
 long arch_vm_type(int kvm_fd)
 {
-	return (long)KVM_VM_TYPE_ARM_IPA_SIZE((unsigned long)address_bits(kvm_fd));
+	int bits = address_bits(kvm_fd);
+
+	return bits < 0 ? bits : (long)KVM_VM_TYPE_ARM_IPA_SIZE((unsigned long)bits);
 }
 
 int arch_vm_setup(const struct vm *vm, const struct guest_mem *mem, struct fault *fault)
@@ -40,6 +42,8 @@ int arch_vm_setup(const struct vm *vm, const struct guest_mem *mem, struct fault
 	int bits = address_bits(vm->kvm_fd);
 	char text[OS_ERROR_MAX];
 
+	if (bits < 0)
+		return vm_fault(fault, bits, "Cannot set the memory regions");
 	if (bits == 0)
 		bits = ADDRESS_BITS;
 	if ((end - 1) >> bits == 0)
@@ -47,6 +51,13 @@ int arch_vm_setup(const struct vm *vm, const struct guest_mem *mem, struct fault
 	return fault_set(fault, -EFAULT, "Error with the KvmVm object: Cannot set the memory regions: "
 			 "%s: memory of this size ends at %#" PRIx64 ", and this host's KVM gives "
 			 "guests addresses of %d bits", os_error(-EFAULT, text), end, bits);
+}
+
+/* As upstream: at the end of what the kernel takes for no RAM of its own. */
+static gpa_t stolen_time_address(const struct arch_boot_params *params, unsigned int index)
+{
+	return AARCH64_MEM_START + AARCH64_RESERVED_BYTES -
+	       (params->machine->config.vcpu_count - index) * STATE_STOLEN_TIME_BYTES;
 }
 
 static int set_up_cpus(const struct arch_boot_params *params, uint64_t *mpidrs,
@@ -60,6 +71,8 @@ static int set_up_cpus(const struct arch_boot_params *params, uint64_t *mpidrs,
 		r = cpu_model_setup(params->cpu, fd, i, fault);
 		if (r == 0)
 			r = state_get_mpidr(fd, &mpidrs[i], fault);
+		if (r == 0)
+			r = state_tell_stolen_time(fd, stolen_time_address(params, i), fault);
 	}
 	return r;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/kvm/aarch64/state.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
@@ -42,9 +43,9 @@ int state_get_mpidr(int vcpu_fd, uint64_t *ret_mpidr, struct fault *fault)
  */
 static int reset_counter(const struct vm *vm, int vcpu_fd, struct fault *fault)
 {
-	if (ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_COUNTER_OFFSET) <= 0)
-		return 0;
-	return set(vcpu_fd, KVM_REG_ARM_PTIMER_CNT, 0, fault);
+	int r = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_COUNTER_OFFSET);
+
+	return r > 0 ? set(vcpu_fd, KVM_REG_ARM_PTIMER_CNT, 0, fault) : 0;
 }
 
 int state_set_entry(const struct vm *vm, int vcpu_fd, const struct aarch64_boot_entry *entry,
@@ -57,4 +58,20 @@ int state_set_entry(const struct vm *vm, int vcpu_fd, const struct aarch64_boot_
 	if (r == 0)
 		r = set(vcpu_fd, REGISTER_X(0), entry->fdt, fault);
 	return r < 0 ? r : reset_counter(vm, vcpu_fd, fault);
+}
+
+/* Arm DEN 0057; Linux, Documentation/virt/kvm/devices/vcpu.rst */
+int state_tell_stolen_time(int vcpu_fd, gpa_t address, struct fault *fault)
+{
+	struct kvm_device_attr attr = { .group = KVM_ARM_VCPU_PVTIME_CTRL,
+					.attr = KVM_ARM_VCPU_PVTIME_IPA,
+					.addr = (uintptr_t)&address };
+	char text[OS_ERROR_MAX];
+	int r;
+
+	if (ioctl(vcpu_fd, KVM_SET_DEVICE_ATTR, &attr) == 0 || errno == ENXIO)
+		return 0;
+	r = -errno;
+	return fault_set(fault, r, "Error enabling pvtime on vcpu: Failed to set/get device attributes "
+			 "for vCPU: %s", os_error(r, text));
 }

@@ -16,4 +16,13 @@ int state_set_entry(const struct vm *vm, int vcpu_fd, const struct aarch64_boot_
 /** state_get_mpidr() - the number by which the guest knows the vCPU */
 int state_get_mpidr(int vcpu_fd, uint64_t *ret_mpidr, struct fault *fault);
 
+#define STATE_STOLEN_TIME_BYTES 64u	/* of guest memory, for each vCPU */
+
+/**
+ * state_tell_stolen_time() - keep the guest told, at @address, of the time that its vCPU could not run
+ *
+ * The memory is the guest's to read. Hosts that cannot are no failure.
+ */
+int state_tell_stolen_time(int vcpu_fd, gpa_t address, struct fault *fault);
+
 #endif

@@ -44,6 +44,9 @@ enum guest_arch_op {
 	{ GUEST_WAIT32, DISTRIBUTOR + 0x200 + ((gsi) + 32) / 32 * 4, 1u << (gsi) % 32, \
 	  1u << (gsi) % 32 }
 
+/* Calls to KVM without which a machine of two vCPUs does as well, at most */
+#define GUEST_CALLS_NOT_NEEDED 8
+
 /* A word that both processors can reach */
 #define GUEST_FLAG	(GUEST_DATA + 0x8000u)
 

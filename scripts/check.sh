@@ -170,6 +170,7 @@ kvm_tests() {
 	local name=$1 program=$2 kernel=$3 i log files=(tests/guest/test_*.py)
 	local each=${FILES_PER_LAB:-3}
 	shift 3
+	[ "$each" != all ] || each=${#files[@]}
 	for ((i = 0; i < ${#files[@]}; i += each)); do
 		log=$logs/kvm-$name-$((i / each + 1))
 		SQUIB_KERNEL=$kernel tests/guest/with-kvm "$program" "${files[@]:i:each}" "$@" \
@@ -212,32 +213,35 @@ part_lab() {
 
 # units_in_lab ARCH DIR TEST...: unit tests that need a KVM of their architecture
 units_in_lab() {
-	local arch=$1 dir=$2 log=$logs/kvm-$1-unit.log status p f test puts=()
+	local arch=$1 dir=$2 log=$logs/kvm-$1-units p f test puts=()
 	shift 2
 	for test; do puts+=(--put "$dir/src/engine/$test=$test"); done
 	# shellcheck disable=SC2016 # for the shell in the lab
 	tests/guest/lab --arch "$arch" --again --timeout 600 "${puts[@]}" -- bash -c \
 		'for test; do ./$test || { echo "Fail: $test"; failed=1; }; done; exit $failed' - "$@" \
-		</dev/null >"$log" 2>&1
-	status=$?
-	p=$(grep -aoE '\[  PASSED  \] [0-9]+ test' "$log" | grep -oE '[0-9]+' | paste -sd+ | bc)
-	f=$(grep -ac '^Fail: ' "$log")
-	echo "${p:-0} passed, $f failed" >>"$log"
-	cat "$log"
-	tally "kvm-$arch-unit" "$status" "$log"
+		</dev/null >"$log.log" 2>&1
+	echo $? >"$log.status"
+	p=$(grep -aoE '\[  PASSED  \] [0-9]+ test' "$log.log" | grep -oE '[0-9]+' | paste -sd+ | bc)
+	f=$(grep -ac '^Fail: ' "$log.log")
+	echo "${p:-0} passed, $f failed" >>"$log.log"
 }
 
-# Everything in the lab that is an Arm machine. Guests have several CPUs there.
+# The same in the lab that is an Arm machine, where guests have several CPUs, and with the other kind
+# of interrupt controller and of virtualization. Here all of it.
 part_lab-aarch64() {
-	arm_lab true "not no_kvm" "not test_hostile and not no_kvm"
+	arm_lab "not no_kvm and not nobody_reads" "not no_kvm and not nobody_reads" \
+		"interrupts_come or test_machine or test_drive_io"
 }
 
-# What differs from other architectures, and what the one run does well is left out of the other.
+# And here what is of this architecture, every device, and what differs with the kernel and the number
+# of CPUs: most of what devices do is seen in the other lab.
 part_lab-aarch64-brief() {
-	arm_lab false "not no_kvm" "not no_kvm"
+	arm_lab "test_aarch64 or test_hostile and not [2- or test_kernels and not each_form or twelve_drives" \
+		"(test_machine or test_life or test_vsock or each_form or test_drive_io) and not nobody_reads" \
+		"interrupts_come or the_guest_has_the_cpus"
 }
 
-# arm_lab ASAN_TESTS RELEASE_TESTS
+# arm_lab ASAN_TESTS RELEASE_TESTS GICV2_TESTS
 arm_lab() {
 	local release=build asan=build-asan
 	say "guests on KVM, aarch64"
@@ -251,13 +255,16 @@ arm_lab() {
 	fi
 	make --no-print-directory ARCH=aarch64 >"$logs/release.log" 2>&1 || cat "$logs/release.log"
 	rm -f "$logs"/kvm-aarch64-*
-	units_in_lab aarch64 "$asan" test_probe test_cpu test_kvm
-	FILES_PER_LAB=99
-	kvm_tests aarch64-asan "$asan/squib" kernel -k "$1"
-	kvm_tests aarch64-release "$release/squib" lean-kernel -k "$2"
-	unset FILES_PER_LAB
-	kvm_results aarch64-asan
-	kvm_results aarch64-release
+	trap 'kill $(jobs -p) 2>/dev/null' EXIT
+	FILES_PER_LAB=all kvm_tests aarch64-asan "$asan/squib" kernel -k "$1" &
+	{
+		units_in_lab aarch64 "$asan" test_probe test_cpu test_kvm test_machine
+		LAB_OPTIONS='--gic 2 --cpu cortex-a72' FILES_PER_LAB=all \
+			kvm_tests aarch64-gic2 "$release/squib" kernel -k "$3"
+		FILES_PER_LAB=all kvm_tests aarch64-release "$release/squib" lean-kernel -k "$2"
+	} &
+	wait
+	for part in units asan release gic2; do kvm_results "aarch64-$part"; done
 }
 
 # Guests with several CPUs, which the lab is not made for: see tests/guest/with-kvm.

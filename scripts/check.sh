@@ -217,7 +217,8 @@ units_in_lab() {
 	shift 2
 	for test; do puts+=(--put "$dir/src/engine/$test=$test"); done
 	# shellcheck disable=SC2016 # for the shell in the lab
-	tests/guest/lab --arch "$arch" --again --timeout 600 "${puts[@]}" -- bash -c \
+	tests/guest/lab --arch "$arch" --again --timeout 600 "${puts[@]}" -- \
+		env ASAN_OPTIONS="$ASAN_OPTIONS" UBSAN_OPTIONS="$UBSAN_OPTIONS" bash -c \
 		'for test; do ./$test || { echo "Fail: $test"; failed=1; }; done; exit $failed' - "$@" \
 		</dev/null >"$log.log" 2>&1
 	echo $? >"$log.status"

@@ -692,6 +692,15 @@ static void forget(struct qemu_engine *qemu)
 	qemu->status = 0;
 }
 
+/* A kernel with other pages than QEMU's cortex-a72 has (see args.c) would end without a word. */
+static int check_pages(const struct launch *launch, struct fault *fault)
+{
+	if (launch->kvm || launch->kernel.page_bytes != 16384)
+		return 0;
+	return fault_set(fault, -ENOEXEC, KERNEL_FAULT "The Image is made for pages of 16 KiB, which "
+			 "QEMU's cortex-a72 does not have");
+}
+
 static int launch(struct qemu_engine *qemu, struct launch *launch, struct fault *fault)
 {
 	int r;
@@ -701,7 +710,9 @@ static int launch(struct qemu_engine *qemu, struct launch *launch, struct fault 
 		return fault_set(fault, -ENOENT, INTERNAL_FAULT "the qemu engine cannot find %s",
 				 program_of(qemu->params.arch));
 	launch->kvm = choose_kvm(qemu);
-	r = prepare_cmdline(qemu, launch, fault);
+	r = check_pages(launch, fault);
+	if (r == 0)
+		r = prepare_cmdline(qemu, launch, fault);
 	if (r < 0)
 		return r;
 	r = open_channels(qemu, launch);

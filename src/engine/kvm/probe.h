@@ -11,7 +11,7 @@
  *
  * Opening the device is not enough: there are hosts whose /dev/kvm is emulated, and fails at
  * instructions that Linux needs, or run a hundred times slower than the processor. So a guest of a
- * few instructions is run. Takes some milliseconds, five seconds where a guest hangs, and leaves
+ * few instructions is run. Takes some milliseconds, ten seconds where a guest hangs, and leaves
  * nothing behind.
  *
  * Return: 0, or -errno with the reason in @reason.

@@ -571,7 +571,7 @@ static void whatever_fails_is_told_and_leaves_nothing(void **state)
 		{ WRAP_EPOLL_CTL, "epoll_ctl", 14 },
 		{ WRAP_TIMERFD, "timerfd_create", 7 },
 		{ WRAP_CALLOC, "calloc", 17 },
-		{ WRAP_MALLOC, "malloc", 3 },
+		{ WRAP_MALLOC, "malloc", 2 },
 		{ WRAP_STRDUP, "strdup", 6 },
 		{ WRAP_THREAD, "pthread_create", 2 },
 	};

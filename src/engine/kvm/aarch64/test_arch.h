@@ -16,6 +16,8 @@
 enum guest_arch_op {
 	GUEST_CALL = GUEST_OPS,	/* PSCI: function a with b and c */
 	GUEST_START,		/* the second processor goes on at address a */
+	GUEST_IRQ_ON,		/* the distributor keeps edges of the line a */
+	GUEST_IRQ_WAIT,		/* for one */
 };
 
 #define SERIAL		0x40002000u
@@ -37,12 +39,8 @@ enum guest_arch_op {
 
 #define GUEST_MMIO_PER_BYTE 1	/* memory-mapped writes, of what is sent */
 
-/* Have the distributor keep a line's edges (GICD_ICFGR), and wait for one (GICD_ISPENDR). */
-#define IRQ_ON(gsi) \
-	{ GUEST_PUT32, DISTRIBUTOR + 0xc00 + ((gsi) + 32) / 16 * 4, 2u << (gsi) % 16 * 2 }
-#define IRQ_WAIT(gsi) \
-	{ GUEST_WAIT32, DISTRIBUTOR + 0x200 + ((gsi) + 32) / 32 * 4, 1u << (gsi) % 32, \
-	  1u << (gsi) % 32 }
+#define IRQ_ON(gsi)		{ GUEST_IRQ_ON, (gsi) }
+#define IRQ_WAIT(gsi)		{ GUEST_IRQ_WAIT, (gsi) }
 
 /* Calls to KVM without which a machine of two vCPUs does as well, at most */
 #define GUEST_CALLS_NOT_NEEDED 8

@@ -21,7 +21,10 @@
 
 extern const uint8_t squib_test_guest_code[], squib_test_guest_code_end[];
 
-/* A step's a, b and c are in w1, w2 and w3, the next one is at x19. x20: the table of operations */
+/*
+ * A step's a, b and c are in w1, w2 and w3, the next one is at x19. x20: the table of operations,
+ * x21: the distributor, whose last page is that of GICv2, and tells the version in GICv3 (GICD_PIDR2)
+ */
 __asm__(
 	".pushsection .rodata\n"
 	".balign 0x800\n"
@@ -51,6 +54,12 @@ __asm__(
 	"	msr sctlr_el1, x0\n"
 	"	isb\n"
 	"	adr x20, ops\n"
+	"	ldr w21, =0x3ffff000\n"
+	"	ldr w0, [x21, #0xfe8]\n"
+	"	ubfx w0, w0, #4, #4\n"
+	"	cmp w0, #3\n"
+	"	b.ne next\n"
+	"	ldr w21, =0x3fff0000\n"
 	"next:\n"			/* each step is seen before the next */
 	"	dmb sy\n"
 	"	ldp w0, w1, [x19]\n"
@@ -77,6 +86,8 @@ __asm__(
 	"	.word op_loop - ops\n"
 	"	.word op_call - ops\n"
 	"	.word op_start - ops\n"
+	"	.word op_irq_on - ops\n"
+	"	.word op_irq_wait - ops\n"
 	"op_halt:\n"
 	"	wfi\n"
 	"	b op_halt\n"
@@ -160,6 +171,23 @@ __asm__(
 	"	mov x1, #1\n"
 	"	adr x2, second\n"
 	"	hvc #0\n"
+	"	b next\n"
+	"op_irq_on:\n"			/* GICD_ICFGR: two bits each, 2: edge */
+	"	add w1, w1, #32\n"
+	"	lsr w0, w1, #4\n"
+	"	add x0, x21, x0, lsl #2\n"
+	"	lsl w1, w1, #1\n"		/* the shift takes it modulo 32 */
+	"	mov w2, #2\n"
+	"	lsl w2, w2, w1\n"
+	"	str w2, [x0, #0xc00]\n"
+	"	b next\n"
+	"op_irq_wait:\n"		/* GICD_ISPENDR */
+	"	add w1, w1, #32\n"
+	"	lsr w0, w1, #5\n"
+	"	add x0, x21, x0, lsl #2\n"
+	"1:	ldr w2, [x0, #0x200]\n"
+	"	lsr w2, w2, w1\n"
+	"	tbz w2, #0, 1b\n"
 	"	b next\n"
 	"print:\n"			/* w4; waits for the transmitter */
 	"	ldr w5, =0x40002000\n"

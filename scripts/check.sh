@@ -7,7 +7,7 @@ set -u
 cd "$(dirname "$0")/.."
 
 # shellcheck disable=SC2206
-parts=(${@:-unit install api hostile tsan clients fuzz guest lab lab-aarch64-brief})
+parts=(${@:-unit unit-aarch64 install api hostile tsan clients fuzz guest lab lab-aarch64-brief})
 python=/usr/bin/python3
 logs=build-check-logs
 export PYTHONDONTWRITEBYTECODE=1
@@ -121,11 +121,23 @@ part_unit() {
 	meson_tests unit build-asan
 }
 
+# Where a unit test needs a kernel of its own architecture (the suite "kernel"), it is run in the lab.
+part_unit-aarch64() {
+	[ "$(uname -m)" = x86_64 ] || return 0	# elsewhere it is the part before
+	say "unit tests for aarch64, by QEMU's emulation of system calls, with UBSan"
+	build_or_fail build-aarch64-ubsan --cross-file "$(scripts/sysroot.sh aarch64)/glibc.ini" \
+		--werror -Db_sanitize=undefined -Dtests=enabled -Dstatic_program=false -Db_lundef=false
+	meson_tests unit-aarch64 build-aarch64-ubsan --no-suite kernel
+}
+
 part_api() {
 	say "the contract as a table"
 	run api tests/api/run --binary build-asan/squib
 	make --no-print-directory >"$logs/release.log" 2>&1 || cat "$logs/release.log"
 	run api-release tests/api/run --binary build/squib
+	[ "$(uname -m)" = x86_64 ] || return 0
+	make --no-print-directory ARCH=aarch64 >"$logs/release.log" 2>&1 || cat "$logs/release.log"
+	run api-aarch64 tests/api/run --binary build-aarch64/squib
 }
 
 part_hostile() {
@@ -215,7 +227,7 @@ part_lab() {
 units_in_lab() {
 	local arch=$1 dir=$2 log=$logs/kvm-$1-units p f test puts=()
 	shift 2
-	for test; do puts+=(--put "$dir/src/engine/$test=$test"); done
+	for test; do puts+=(--put "$dir/src/$test=$test"); done
 	# shellcheck disable=SC2016 # for the shell in the lab
 	tests/guest/lab --arch "$arch" --again --timeout 600 "${puts[@]}" -- \
 		env ASAN_OPTIONS="$ASAN_OPTIONS" UBSAN_OPTIONS="$UBSAN_OPTIONS" bash -c \
@@ -259,7 +271,9 @@ arm_lab() {
 	trap 'kill $(jobs -p) 2>/dev/null' EXIT
 	FILES_PER_LAB=all kvm_tests aarch64-asan "$asan/squib" kernel -k "$1" &
 	{
-		units_in_lab aarch64 "$asan" test_probe test_cpu test_kvm test_machine
+		units_in_lab aarch64 "$asan" engine/test_{probe,cpu,kvm,machine,registers,caches,qemu} \
+			boot/test_aarch64 cli/test_signals mem/test_guest_mem net/test_passt \
+			vhost_user/test_vhost_user_{device,block} virtio/test_block_uring
 		LAB_OPTIONS='--gic 2 --cpu cortex-a72' FILES_PER_LAB=all \
 			kvm_tests aarch64-gic2 "$release/squib" kernel -k "$3"
 		FILES_PER_LAB=all kvm_tests aarch64-release "$release/squib" lean-kernel -k "$2"

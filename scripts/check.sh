@@ -271,8 +271,8 @@ arm_lab() {
 	trap 'kill $(jobs -p) 2>/dev/null' EXIT
 	FILES_PER_LAB=all kvm_tests aarch64-asan "$asan/squib" kernel -k "$1" &
 	{
-		units_in_lab aarch64 "$asan" engine/test_{probe,cpu,kvm,machine,registers,caches,qemu} \
-			boot/test_aarch64 cli/test_signals mem/test_guest_mem net/test_passt \
+		units_in_lab aarch64 "$asan" engine/test_{probe,cpu,kvm,machine,registers,caches} \
+			cli/test_signals mem/test_guest_mem net/test_passt \
 			vhost_user/test_vhost_user_{device,block} virtio/test_block_uring
 		LAB_OPTIONS='--gic 2 --cpu cortex-a72' FILES_PER_LAB=all \
 			kvm_tests aarch64-gic2 "$release/squib" kernel -k "$3"

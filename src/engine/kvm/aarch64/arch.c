@@ -53,13 +53,6 @@ int arch_vm_setup(const struct vm *vm, const struct guest_mem *mem, struct fault
 			 "guests addresses of %d bits", os_error(-EFAULT, text), end, bits);
 }
 
-/* As upstream: at the end of what the kernel takes for no RAM of its own. */
-static gpa_t stolen_time_address(const struct arch_boot_params *params, unsigned int index)
-{
-	return AARCH64_MEM_START + AARCH64_RESERVED_BYTES -
-	       (params->machine->config.vcpu_count - index) * STATE_STOLEN_TIME_BYTES;
-}
-
 static int set_up_cpus(const struct arch_boot_params *params, uint64_t *mpidrs,
 		       struct fault *fault)
 {
@@ -71,8 +64,6 @@ static int set_up_cpus(const struct arch_boot_params *params, uint64_t *mpidrs,
 		r = cpu_model_setup(params->cpu, fd, i, fault);
 		if (r == 0)
 			r = state_get_mpidr(fd, &mpidrs[i], fault);
-		if (r == 0)
-			r = state_tell_stolen_time(fd, stolen_time_address(params, i), fault);
 	}
 	return r;
 }
@@ -134,6 +125,24 @@ static int boot_memory(const struct arch_boot_params *params, const uint64_t *mp
 	return aarch64_boot(&boot, ret_entry, fault);
 }
 
+/* As upstream: at the end of what the kernel takes for no RAM of its own. */
+static gpa_t stolen_time_address(const struct arch_boot_params *params, unsigned int index)
+{
+	return AARCH64_MEM_START + AARCH64_RESERVED_BYTES -
+	       (params->machine->config.vcpu_count - index) * STATE_STOLEN_TIME_BYTES;
+}
+
+/* Once the kernel has found room in the memory, this has, too. */
+static int tell_stolen_time(const struct arch_boot_params *params, struct fault *fault)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; r == 0 && i < params->machine->config.vcpu_count; i++)
+		r = state_tell_stolen_time(vcpus_fd(params->vcpus, i),
+					   stolen_time_address(params, i), fault);
+	return r;
+}
+
 int arch_boot(const struct arch_boot_params *params, struct fault *fault)
 {
 	struct aarch64_cache caches[AARCH64_CACHES_MAX];
@@ -148,6 +157,8 @@ int arch_boot(const struct arch_boot_params *params, struct fault *fault)
 		return r;
 	cache_count = read_caches(params, caches);
 	r = boot_memory(params, mpidrs, caches, cache_count, &entry, fault);
+	if (r == 0)
+		r = tell_stolen_time(params, fault);
 	if (r < 0)
 		return r;
 	return state_set_entry(params->vm, vcpus_fd(params->vcpus, 0), &entry, fault);

@@ -80,7 +80,7 @@ def test_interrupts_come_by_the_gic(squib, tmp_path):
     vm.run("dd if=/dev/vda of=/dev/null bs=512 iflag=direct")
     taken = {}
     for line in vm.run("cat /proc/interrupts").splitlines():
-        if match := re.match(r" *\d+: +(\d+) +GICv[23] +\d+ (Edge|Level) +(\S+)", line):
+        if match := re.match(r" *\d+: +(\d+) +GIC(?:v[23]|-0) +\d+ (Edge|Level) +(\S+)", line):
             taken[match[3]] = (int(match[1]), match[2])
     assert taken["arch_timer"][0] > 0 and taken["arch_timer"][1] == "Level"
     assert taken["virtio0"][0] > 0 and taken["virtio0"][1] == "Edge"

@@ -72,6 +72,7 @@ void arch_vcpu_paused(int vcpu_fd, struct log *log, struct metrics *metrics);
 struct platform_params {
 	const struct vm *vm;		/* all must outlive the platform */
 	size_t vcpu_count;		/* they are made, and have not run */
+	size_t device_count;		/* of virtio devices, or more */
 	struct uart *uart;
 	struct log *log;
 	struct metrics *metrics;

@@ -374,6 +374,7 @@ static int make_devices(struct kvm_engine *kvm, const struct engine_machine *mac
 	struct platform_params params = {
 		.vm = &kvm->vm,
 		.vcpu_count = machine->description->config.vcpu_count,
+		.device_count = device_set_bound(machine->description),
 		.log = kvm->params.log,
 		.metrics = kvm->params.metrics,
 	};

@@ -5,9 +5,9 @@
 
 #define ARCH_BOOT_TIMER_ADDRESS	0x40000000u
 #define ARCH_DEVICES_ADDRESS	0x40003000u
-#define ARCH_DEVICES_GSI	0u
+#define ARCH_SERIAL_GSI		0u	/* upstream: behind the devices' */
+#define ARCH_DEVICES_GSI	1u
 #define ARCH_DEVICES_MAX	92u	/* of 96; upstream's machine needs three for itself */
-#define ARCH_SERIAL_GSI		95u
 #define ARCH_EARLYCON		"uart,mmio,0x40002000"	/* for cmdline_params */
 
 #endif

@@ -10,6 +10,7 @@
  */
 #include "engine/kvm/aarch64/gic.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
@@ -59,11 +60,11 @@ static int init(int fd, struct fault *fault)
 	return set(fd, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, NULL, fault);
 }
 
-/* What both versions have: two places, and the number of interrupts */
-static int set_up(int fd, const struct aarch64_gic *gic, const uint64_t types[2],
+/* What both versions have: two places, and the number of interrupts, by 32 */
+static int set_up(int fd, const struct aarch64_gic *gic, const uint64_t types[2], size_t gsi_count,
 		  struct fault *fault)
 {
-	uint32_t irqs = PRIVATE_IRQS + AARCH64_GSI_COUNT;
+	uint32_t irqs = PRIVATE_IRQS + ((uint32_t)gsi_count + 31) / 32 * 32;
 	int r = set(fd, KVM_DEV_ARM_VGIC_GRP_ADDR, types[0], &gic->registers[0], fault);
 
 	if (r == 0)
@@ -89,8 +90,8 @@ static int create_its(const struct vm *vm, struct aarch64_gic *gic, struct fault
 	return r < 0 ? r : init(fd, fault);
 }
 
-static int create_v3(const struct vm *vm, int fd, size_t vcpu_count, struct aarch64_gic *gic,
-		     struct fault *fault)
+static int create_v3(const struct vm *vm, int fd, size_t vcpu_count, size_t gsi_count,
+		     struct aarch64_gic *gic, struct fault *fault)
 {
 	static const uint64_t types[] = { KVM_VGIC_V3_ADDR_TYPE_DIST, KVM_VGIC_V3_ADDR_TYPE_REDIST };
 	uint64_t dist = AARCH64_MMIO32_START - V3_DIST_BYTES;
@@ -105,7 +106,7 @@ static int create_v3(const struct vm *vm, int fd, size_t vcpu_count, struct aarc
 		.its = { redist - V3_ITS_BYTES, V3_ITS_BYTES },
 	};
 	r = create_its(vm, gic, fault);
-	return r < 0 ? r : set_up(fd, gic, types, fault);
+	return r < 0 ? r : set_up(fd, gic, types, gsi_count, fault);
 }
 
 /* KVM shows the CPU interface of the hardware, by whole pages of the host. */
@@ -120,7 +121,7 @@ static int check_page(struct fault *fault)
 			 bytes / 1024);
 }
 
-static int create_v2(int fd, struct aarch64_gic *gic, struct fault *fault)
+static int create_v2(int fd, size_t gsi_count, struct aarch64_gic *gic, struct fault *fault)
 {
 	static const uint64_t types[] = { KVM_VGIC_V2_ADDR_TYPE_DIST, KVM_VGIC_V2_ADDR_TYPE_CPU };
 	uint64_t dist = AARCH64_MMIO32_START - KVM_VGIC_V2_DIST_SIZE;
@@ -132,19 +133,20 @@ static int create_v2(int fd, struct aarch64_gic *gic, struct fault *fault)
 			       dist - KVM_VGIC_V2_CPU_SIZE, KVM_VGIC_V2_CPU_SIZE },
 		.maintenance_irq = V2_MAINTENANCE_IRQ,
 	};
-	return r < 0 ? r : set_up(fd, gic, types, fault);
+	return r < 0 ? r : set_up(fd, gic, types, gsi_count, fault);
 }
 
-int gic_create(const struct vm *vm, size_t vcpu_count, struct aarch64_gic *ret_gic,
-	       struct fault *fault)
+int gic_create(const struct vm *vm, size_t vcpu_count, size_t gsi_count,
+	       struct aarch64_gic *ret_gic, struct fault *fault)
 {
 	CLEANUP(fd_close) int v3 = create_device(vm, KVM_DEV_TYPE_ARM_VGIC_V3);
 	CLEANUP(fd_close) int v2 = -1;
 
+	assert(gsi_count >= 1 && gsi_count <= AARCH64_GSI_COUNT);
 	if (v3 >= 0)
-		return create_v3(vm, v3, vcpu_count, ret_gic, fault);
+		return create_v3(vm, v3, vcpu_count, gsi_count, ret_gic, fault);
 	if (v3 != -ENODEV)
 		return create_failed(fault, v3);
 	v2 = create_device(vm, KVM_DEV_TYPE_ARM_VGIC_V2);
-	return v2 < 0 ? create_failed(fault, v2) : create_v2(v2, ret_gic, fault);
+	return v2 < 0 ? create_failed(fault, v2) : create_v2(v2, gsi_count, ret_gic, fault);
 }

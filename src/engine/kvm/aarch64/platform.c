@@ -33,7 +33,8 @@ static int attach_failed(struct fault *fault, int error)
 static int fill(struct platform *platform, const struct platform_params *params,
 		struct fault *fault)
 {
-	int r = gic_create(params->vm, params->vcpu_count, &platform->gic, fault);
+	int r = gic_create(params->vm, params->vcpu_count, ARCH_DEVICES_GSI + params->device_count,
+			   &platform->gic, fault);
 
 	if (r < 0)
 		return r;

@@ -1,8 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Runs every test and ends with one line: "N passed, N failed[, N skipped]". Each part may be run
-# alone by naming it: scripts/check.sh unit api tsan clients hostile fuzz install guest lab smp lab-aarch64
-# lab-aarch64-brief
+# alone by naming it; CONTRIBUTING.md says what each does.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -68,17 +67,25 @@ build_or_fail() {
 	fi
 }
 
+# release [ARCH=...]: the program as it is shipped
+release() {
+	make --no-print-directory "$@" >"$logs/release.log" 2>&1 && return
+	cat "$logs/release.log"
+	failed=$((failed + 1)) failures+="-- make $* failed"$'\n'
+}
+
 finish() {
 	printf '\n%s' "$failures"
 	[ "$skipped" -eq 0 ] && echo "$passed passed, $failed failed" ||
 		echo "$passed passed, $failed failed, $skipped skipped"
-	exit $((failed > 0))
+	exit $((failed > 0 || passed == 0))
 }
 
 # meson_tests NAME DIR [ARGUMENTS]: unit tests, counted by their cases
 meson_tests() {
-	local name=$1 dir=$2 status p f
+	local name=$1 dir=$2 status p f s
 	shift 2
+	rm -f "$dir/meson-logs/testlog.txt"
 	meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$logs/$name.out" 2>&1
 	status=$?
 	cat "$logs/$name.out"
@@ -86,7 +93,9 @@ meson_tests() {
 		grep -oE '[0-9]+' | paste -sd+ | bc)
 	f=$(grep -aoE '^Fail: +[0-9]+|^Timeout: +[0-9]+' "$logs/$name.out" |
 		grep -oE '[0-9]+$' | paste -sd+ | bc)
-	{ cat "$logs/$name.out"; echo "${p:-0} passed, ${f:-0} failed"; } >"$logs/$name.log"
+	s=$(grep -aoE '\[  SKIPPED \] [0-9]+ test' "$dir/meson-logs/testlog.txt" |
+		grep -oE '[0-9]+' | paste -sd+ | bc)
+	{ cat "$logs/$name.out"; echo "${p:-0} passed, ${f:-0} failed, ${s:-0} skipped"; } >"$logs/$name.log"
 	tally "$name" "$status" "$logs/$name.log"
 }
 
@@ -95,13 +104,13 @@ compiler() {
 	[ "$1" = "$(uname -m)" ] && echo "${CC:-cc}" || echo "$1-linux-gnu-gcc --sysroot=$(scripts/sysroot.sh "$1")"
 }
 
-# Nothing to do the second time. What has to be compiled is so for this machine's architecture, and
-# on x86_64 for aarch64 too.
+# make_guests [ARCH]: little to do the second time. What has to be compiled is so for ARCH; without it
+# for this machine's architecture, and on x86_64 for aarch64 too.
 make_guests() {
-	local arch cc
+	local arch cc wanted=${1:-$(uname -m) aarch64}
 	for arch in x86_64 aarch64; do
 		make_images guest/make-guest.sh "$arch" "build/guest/$arch"
-		[ "$arch" = "$(uname -m)" ] || [ "$arch" = aarch64 ] || continue
+		[[ " $wanted " = *" $arch "* ]] || continue
 		make_images guest/make-kernel.sh "$arch" "build/guest/$arch"
 		make_images tests/guest/hostile/build.sh "$arch" "build/guest/$arch/hostile"
 		read -ra cc <<<"$(compiler "$arch")"
@@ -112,7 +121,7 @@ make_guests() {
 make_images() {
 	"$@" >"$logs/images.log" 2>&1 || {
 		cat "$logs/images.log"
-		failed=$((failed + 1))
+		failed=$((failed + 1)) failures+="-- $* failed"$'\n'
 	}
 }
 
@@ -121,7 +130,8 @@ part_unit() {
 	meson_tests unit build-asan
 }
 
-# Where a unit test needs a kernel of its own architecture (the suite "kernel"), it is run in the lab.
+# Those that need a kernel of their architecture, the suite "kernel", are run in the lab, but for two:
+# engine/test_qemu is a matter of deadlines, and boot/test_aarch64 is the same wherever it runs.
 part_unit-aarch64() {
 	[ "$(uname -m)" = x86_64 ] || return 0	# elsewhere it is the part before
 	say "unit tests for aarch64, by QEMU's emulation of system calls, with UBSan"
@@ -133,10 +143,10 @@ part_unit-aarch64() {
 part_api() {
 	say "the contract as a table"
 	run api tests/api/run --binary build-asan/squib
-	make --no-print-directory >"$logs/release.log" 2>&1 || cat "$logs/release.log"
+	release
 	run api-release tests/api/run --binary build/squib
 	[ "$(uname -m)" = x86_64 ] || return 0
-	make --no-print-directory ARCH=aarch64 >"$logs/release.log" 2>&1 || cat "$logs/release.log"
+	release ARCH=aarch64
 	run api-aarch64 tests/api/run --binary build-aarch64/squib
 }
 
@@ -182,6 +192,7 @@ kvm_tests() {
 	local name=$1 program=$2 kernel=$3 i log files=(tests/guest/test_*.py)
 	local each=${FILES_PER_LAB:-3}
 	shift 3
+	rm -f "$logs/kvm-$name"-*
 	[ "$each" != all ] || each=${#files[@]}
 	for ((i = 0; i < ${#files[@]}; i += each)); do
 		log=$logs/kvm-$name-$((i / each + 1))
@@ -192,13 +203,24 @@ kvm_tests() {
 }
 
 kvm_results() {	# NAME
-	local name=$1 log status
+	local name=$1 log status ran=
 	for log in "$logs/kvm-$name"-*.log; do
 		status=$(cat "${log%.log}.status")
 		[ "$status" -eq 5 ] && continue		# no test of that file was asked for
+		ran=1
 		cat "$log"
 		tally "$(basename "$log" .log)" "$status" "$log"
 	done
+	[ "$ran" ] || { echo "-- $name: no test"; failed=$((failed + 1)) failures+="-- kvm-$name: no test"$'\n'; }
+}
+
+# What is started in the background gets a process group of its own, to be ended with all that it
+# started itself: it would not hear of Ctrl-C, and an end by a signal would leave it.
+end_jobs_at_exit() {
+	trap 'for job in $(jobs -p); do kill -- -"$job"; done 2>/dev/null' EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+	set -m
 }
 
 # The KVM engine: once with sanitizers and Debian's kernel, and once as it is shipped, with the lean
@@ -209,15 +231,15 @@ part_lab() {
 	say "guests on KVM"
 	make_guests
 	make_images guest/make-lab.sh "$(uname -m)" "build/guest/lab-$(uname -m)"
-	make --no-print-directory >"$logs/release.log" 2>&1 || cat "$logs/release.log"
-	rm -f "$logs"/kvm-*
-	trap 'kill $(jobs -p) 2>/dev/null' EXIT	# they do not hear of Ctrl-C
+	release
+	end_jobs_at_exit
 	local released='not test_hostile and not no_kvm and not nobody_reads'
 	for file in mmds userspace socket_drive clients_guest; do released+=" and not test_$file"; done
 	kvm_tests asan build-asan/squib kernel \
 		-k "not test_console and not each_form and not built_in_drivers and not nobody_reads" &
 	kvm_tests release build/squib lean-kernel \
 		-k "$released" &
+	set +m
 	wait
 	kvm_results asan
 	kvm_results release
@@ -225,8 +247,9 @@ part_lab() {
 
 # units_in_lab ARCH DIR TEST...: unit tests that need a KVM of their architecture
 units_in_lab() {
-	local arch=$1 dir=$2 log=$logs/kvm-$1-units p f test puts=()
+	local arch=$1 dir=$2 log=$logs/kvm-$1-units-1 p f s test puts=()
 	shift 2
+	rm -f "$log".*
 	for test; do puts+=(--put "$dir/src/$test=$test"); done
 	# shellcheck disable=SC2016 # for the shell in the lab
 	tests/guest/lab --arch "$arch" --again --timeout 600 "${puts[@]}" -- \
@@ -235,8 +258,9 @@ units_in_lab() {
 		</dev/null >"$log.log" 2>&1
 	echo $? >"$log.status"
 	p=$(grep -aoE '\[  PASSED  \] [0-9]+ test' "$log.log" | grep -oE '[0-9]+' | paste -sd+ | bc)
+	s=$(grep -aoE '\[  SKIPPED \] [0-9]+ test' "$log.log" | grep -oE '[0-9]+' | paste -sd+ | bc)
 	f=$(grep -ac '^Fail: ' "$log.log")
-	echo "${p:-0} passed, $f failed" >>"$log.log"
+	echo "${p:-0} passed, $f failed, ${s:-0} skipped" >>"$log.log"
 }
 
 # The same in the lab that is an Arm machine, where guests have several CPUs, and with the other kind
@@ -249,6 +273,7 @@ part_lab-aarch64() {
 # And here what is of this architecture, every device, and what differs with the kernel and the number
 # of CPUs: most of what devices do is seen in the other lab.
 part_lab-aarch64-brief() {
+	[ "$(uname -m)" = x86_64 ] || return 0	# elsewhere it is the part before
 	arm_lab "test_aarch64 or test_hostile and not [2- or test_kernels and not each_form or twelve_drives" \
 		"(test_machine or test_life or test_vsock or each_form or test_drive_io) and not nobody_reads" \
 		"interrupts_come or the_guest_has_the_cpus"
@@ -256,9 +281,9 @@ part_lab-aarch64-brief() {
 
 # arm_lab ASAN_TESTS RELEASE_TESTS GICV2_TESTS
 arm_lab() {
-	local release=build asan=build-asan
+	local release=build asan=build-asan name
 	say "guests on KVM, aarch64"
-	make_guests
+	make_guests aarch64
 	make_images guest/make-lab.sh aarch64 build/guest/lab-aarch64
 	if [ "$(uname -m)" != aarch64 ]; then
 		release=build-aarch64 asan=build-aarch64-asan
@@ -266,9 +291,8 @@ arm_lab() {
 			--werror -Db_sanitize=address,undefined -Dtests=enabled -Dstatic_program=false \
 			-Db_lundef=false
 	fi
-	make --no-print-directory ARCH=aarch64 >"$logs/release.log" 2>&1 || cat "$logs/release.log"
-	rm -f "$logs"/kvm-aarch64-*
-	trap 'kill $(jobs -p) 2>/dev/null' EXIT
+	release ARCH=aarch64
+	end_jobs_at_exit
 	FILES_PER_LAB=all kvm_tests aarch64-asan "$asan/squib" kernel -k "$1" &
 	{
 		units_in_lab aarch64 "$asan" engine/test_{probe,cpu,kvm,machine,registers,caches} \
@@ -278,8 +302,9 @@ arm_lab() {
 			kvm_tests aarch64-gic2 "$release/squib" kernel -k "$3"
 		FILES_PER_LAB=all kvm_tests aarch64-release "$release/squib" lean-kernel -k "$2"
 	} &
+	set +m
 	wait
-	for part in units asan release gic2; do kvm_results "aarch64-$part"; done
+	for name in units asan release gic2; do kvm_results "aarch64-$name"; done
 }
 
 # Guests with several CPUs, which the lab is not made for: see tests/guest/with-kvm.
@@ -291,6 +316,9 @@ part_smp() {
 	kvm_results smp
 }
 
+for part in "${parts[@]}"; do
+	declare -F "part_$part" >/dev/null || { echo "$0: no such part: $part" >&2; exit 2; }
+done
 start=$SECONDS
 build_or_fail build-asan --werror -Db_sanitize=address,undefined -Dtests=enabled -Dstatic_program=false \
 	-Db_lundef=false

@@ -57,7 +57,6 @@ packages() {
 	lab		qemu-system-x86				the machine that the lab is
 	lab		qemu-system-arm				the same for aarch64
 	lab		busybox-static				depmod makes the list of the lab's modules
-	lab		binutils				readelf tells which lab a program is for
 	lab		python3					runs it; its modules are compiled for it
 	lab		xz-utils				unpacks the packages it is made of
 	lab		cpio					packs the initramfs

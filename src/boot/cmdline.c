@@ -106,11 +106,17 @@ static void add_root(struct buf *line, const struct squib_machine *machine)
 		add_root_drive(line, machine->drives[i]);
 }
 
-static void add_console(struct buf *line, const struct cmdline_params *params, struct span given)
+bool cmdline_has_console(const char *line)
 {
-	if (params->arch != SQUIB_ARCH_AARCH64 || !has_word(given, "console="))
+	return strstr(line, "console=") != NULL;
+}
+
+static void add_console(struct buf *line, const struct cmdline_params *params, const char *given,
+			struct span kernel)
+{
+	if (params->arch != SQUIB_ARCH_AARCH64 || !cmdline_has_console(given))
 		return;
-	if (params->console != NULL && has_word(given, "console=ttyS0"))
+	if (params->console != NULL && has_word(kernel, "console=ttyS0"))
 		add_value(line, "console=", params->console);
 	if (params->earlycon != NULL)
 		add_value(line, "earlycon=", params->earlycon);
@@ -145,7 +151,7 @@ int cmdline_build(const struct cmdline_params *params, struct buf *ret_line, str
 		add_devices(ret_line, params);
 	else
 		add_root(ret_line, params->machine);
-	add_console(ret_line, params, kernel);
+	add_console(ret_line, params, given, kernel);
 	if (params->tsc_early_khz != 0) {
 		add(ret_line, "tsc_early_khz=");
 		buf_addf(ret_line, "%u", params->tsc_early_khz);

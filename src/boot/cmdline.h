@@ -5,6 +5,7 @@
 #ifndef SQUIB_BOOT_CMDLINE_H
 #define SQUIB_BOOT_CMDLINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <squib/config.h>
@@ -32,8 +33,8 @@ struct cmdline_params {
 	enum squib_arch arch;
 	const struct squib_machine *machine;
 	/*
-	 * aarch64, where upstream's serial port is an 8250: what the machine has instead. Both are
-	 * added when "console=" is given; NULL: nothing. console replaces a wish for ttyS0.
+	 * aarch64: where the serial port is, added where cmdline_has_console(); and its name, where
+	 * that is not ttyS0 and somebody wishes for that. NULL: nothing.
 	 */
 	const char *earlycon;		/* "pl011,mmio32,0x09000000" */
 	const char *console;		/* "ttyAMA0" */
@@ -56,5 +57,8 @@ struct cmdline_params {
  * Return: 0, or a negative errno with @fault "Invalid kernel command line: ‹e›".
  */
 int cmdline_build(const struct cmdline_params *params, struct buf *ret_line, struct fault *fault);
+
+/** cmdline_has_console() - does anything in it ask for a console? As upstream looks for it */
+bool cmdline_has_console(const char *line);
 
 #endif

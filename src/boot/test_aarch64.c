@@ -590,6 +590,7 @@ static void the_tree_is_upstreams(void **state)
 		"  bootargs \"console=x\"\n"
 		"  linux,initrd-start 0 87dff000\n"
 		"  linux,initrd-end 0 87dff064\n"
+		"  linux,pci-probe-only 1\n"
 		"  rng-seed " SEED_TEXT "\n"
 		" intc@3fff0000 {\n"
 		"  compatible \"arm,gic-v3\"\n"

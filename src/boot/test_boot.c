@@ -448,7 +448,10 @@ static void command_lines(void **state)
 		  "x console=ttyS0 pci=off console=ttyAMA0 earlycon=pl011,0x9" },
 		{ "console=ttyAMA0,115200", NULL, true, 0,
 		  "console=ttyAMA0,115200 pci=off earlycon=pl011,0x9" },
-		{ "netconsole=x", NULL, true, 0, "netconsole=x pci=off" },
+		{ "netconsole=x", NULL, true, 0, "netconsole=x pci=off earlycon=pl011,0x9" },
+		{ "x -- console=ttyS0", NULL, true, 0,
+		  "x pci=off earlycon=pl011,0x9 -- console=ttyS0" },
+		{ "x", NULL, true, 0, "x pci=off" },
 	};
 
 	(void)state;

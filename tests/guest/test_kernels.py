@@ -40,7 +40,10 @@ def test_a_guest_boots_from_each_form_of_kernel(squib, compressed, form):
 
 # guest/make-kernel.sh makes these.
 LEAN_KERNELS = [("x86_64", "lean-kernel"), ("x86_64", "lean-vmlinux"), ("aarch64", "lean-kernel")]
-LEAN_KERNELS = [kernel for kernel in LEAN_KERNELS if kernel[0] in squibvm.ARCHES]
+# scripts/check.sh builds them for the host's architecture, and on x86_64 for aarch64.
+LEAN_KERNELS = [
+    kernel for kernel in LEAN_KERNELS if kernel[0] in squibvm.ARCHES and kernel[0] in (squibvm.HOST_ARCH, "aarch64")
+]
 
 
 @pytest.mark.parametrize("cpus", squibvm.cpu_counts(1, 2, 4))
@@ -60,7 +63,7 @@ def test_a_kernel_with_built_in_drivers_needs_no_initramfs(squib, disk, kernel, 
     assert vm.wait_exit() == 0
 
 
-@pytest.mark.parametrize("arch", squibvm.ARCHES)
+@pytest.mark.parametrize("arch", sorted({arch for arch, _ in LEAN_KERNELS}))
 def test_the_kernel_itself_finds_a_root_by_partuuid(squib, disk, arch):
     vm = squib(arch)
     vm.add_drive(disk(arch, "rootfs.gpt"), partuuid=squibvm.partuuid(arch))

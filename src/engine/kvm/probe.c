@@ -28,7 +28,7 @@
 #include "base/loop.h"
 #include "engine/kvm/self_test.h"
 
-#define WATCHDOG_MS	10000	/* busy nested hosts that were themselves emulated took up to 3.4 s */
+#define WATCHDOG_MS	5000	/* busy nested hosts that were themselves emulated took up to 3.4 s */
 #define ROUNDS		3
 #define SLOWER_MAX	8	/* times; good hosts, nested ones too, are below 2 */
 

@@ -26,6 +26,7 @@
 
 _Thread_local struct rig_failing failing;
 struct rig_fake kvm_run_fake;
+struct rig_fake_ioctl ioctl_fake;
 
 static bool fails(enum wrapped what)
 {
@@ -79,7 +80,14 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 		errno = EIO;
 		return -1;
 	}
-	return request == KVM_RUN ? fake_run(fd) : __real_ioctl(fd, request, arg);
+	if (request == KVM_RUN)
+		return fake_run(fd);
+	if (request == ioctl_fake.request &&
+	    (ioctl_fake.any_arg || (unsigned long)arg == ioctl_fake.arg)) {
+		errno = ioctl_fake.error;
+		return ioctl_fake.result;
+	}
+	return __real_ioctl(fd, request, arg);
 }
 
 int __real_eventfd(unsigned int count, int flags);

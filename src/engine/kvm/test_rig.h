@@ -45,6 +45,16 @@ struct rig_fake {
 };
 extern struct rig_fake kvm_run_fake;
 
+/* What another ioctl() answers, as long as request is set, where its argument is this. */
+struct rig_fake_ioctl {
+	unsigned long request;
+	unsigned long arg;
+	bool any_arg;
+	int result;		/* of -1, errno is error */
+	int error;
+};
+extern struct rig_fake_ioctl ioctl_fake;
+
 struct rig {
 	struct engine_listener listener;
 	struct loop *loop;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How fast the host's time stamp counter runs. An x86_64 guest under TCG reads the very same
- * counter but has nothing reliable to calibrate it by: about one boot in fifteen hangs unless the
- * kernel is told.
+ * How fast the time stamp counter of an x86_64 guest under TCG runs, which is a counter of the host's
+ * (engine/kvm/host.h). The guest has nothing reliable to calibrate it by: about one boot in fifteen
+ * hangs unless the kernel is told.
  */
 #ifndef SQUIB_ENGINE_QEMU_TSC_H
 #define SQUIB_ENGINE_QEMU_TSC_H
@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 struct tsc_mark {
-	uint64_t ticks;		/* 0: this host has no such counter */
+	uint64_t ticks;		/* 0: it is not known what counts here */
 	uint64_t ns;
 };
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/kvm/arch.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/kvm.h>
-#include <string.h>
 #include <sys/ioctl.h>
 
 #include "boot/aarch64.h"
@@ -13,6 +13,11 @@
 #include "engine/kvm/aarch64/state.h"
 
 #define ADDRESS_BITS 40		/* of a guest, where KVM does not know */
+
+_Static_assert(ARCH_BOOT_TIMER_ADDRESS == AARCH64_MMIO32_START &&
+	       ARCH_DEVICES_ADDRESS == AARCH64_SERIAL_ADDRESS + AARCH64_REGISTER_BYTES &&
+	       ARCH_DEVICES_MAX == AARCH64_DEVICES_MAX &&
+	       ARCH_DEVICES_GSI + ARCH_DEVICES_MAX <= AARCH64_GSI_COUNT, "the map of boot/aarch64.h");
 
 size_t arch_regions(uint64_t size_bytes, struct guest_region *regions)
 {
@@ -58,6 +63,7 @@ static int set_up_cpus(const struct arch_boot_params *params, uint64_t *mpidrs,
 {
 	int r = 0;
 
+	assert(params->machine->config.vcpu_count <= AARCH64_VCPUS_MAX);
 	for (unsigned int i = 0; r == 0 && i < params->machine->config.vcpu_count; i++) {
 		int fd = vcpus_fd(params->vcpus, i);
 
@@ -111,7 +117,7 @@ static int boot_memory(const struct arch_boot_params *params, const uint64_t *mp
 		.caches = caches,
 		.cache_count = cache_count,
 		/* as upstream, whose kernels without a console do without the port's driver */
-		.serial = strstr(params->cmdline, "console=") != NULL,
+		.serial = cmdline_has_console(params->cmdline),
 		.serial_gsi = ARCH_SERIAL_GSI,
 		.devices = devices,
 		.device_count = params->device_count,

@@ -91,7 +91,7 @@ enum vcpu_verdict platform_port(struct platform *platform, struct kvm_run *run)
 	return VCPU_FAILED;
 }
 
-/* Registers are bytes; what is behind them reads as 0 and is ignored, as upstream. */
+/* Registers are bytes; what is behind them reads as 0 and is ignored. */
 static void serial_access(struct platform *platform, struct kvm_run *run, uint64_t offset)
 {
 	struct metrics_uart *metrics = &platform->metrics->uart;

@@ -274,12 +274,28 @@ static void loop(void)
 	__asm__ volatile("1: subs %w0, %w0, #1; b.ne 1b" : "+r"(count) : : "cc");
 }
 
+/* The machine needs an interrupt controller, of either version. It is asked for, not made. */
+static int vm_setup(struct self_test *test)
+{
+	static const uint32_t types[] = { KVM_DEV_TYPE_ARM_VGIC_V3, KVM_DEV_TYPE_ARM_VGIC_V2 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		struct kvm_create_device device = { .type = types[i],
+						    .flags = KVM_CREATE_DEVICE_TEST };
+
+		if (ioctl(test->vm_fd, KVM_CREATE_DEVICE, &device) == 0)
+			return 0;
+	}
+	return -ENODEV;
+}
+
 static const struct self_test_guest guest = {
 	.arch = SQUIB_ARCH_AARCH64,
 	.steps = step_names,
 	.step_count = STEP_COUNT,
 	.address = MEMORY,
 	.vm_type = arch_vm_type,
+	.vm_setup = vm_setup,
 	.vcpu_setup = vcpu_setup,
 	.step = step,
 	.exited = exited,

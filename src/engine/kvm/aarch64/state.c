@@ -24,8 +24,8 @@ static int set(int vcpu_fd, uint64_t id, uint64_t value, struct fault *fault)
 	int r = register_set(vcpu_fd, id, value);
 	char text[OS_ERROR_MAX];
 
-	return r == 0 ? 0 : fault_set(fault, r, FAILED "Failed to set register %#" PRIx64 " to value "
-				      "%#" PRIx64 ": %s", id, value, os_error(r, text));
+	return r == 0 ? 0 : fault_set(fault, r, FAILED "Failed to set register 0x%" PRIx64 " to value "
+				      "0x%" PRIx64 ": %s", id, value, os_error(r, text));
 }
 
 int state_get_mpidr(int vcpu_fd, uint64_t *ret_mpidr, struct fault *fault)

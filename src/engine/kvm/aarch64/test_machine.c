@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the machine has here and not elsewhere: calls to PSCI, a clock, the interrupt controller. */
+#include <errno.h>
+#include <linux/kvm.h>
 #include <string.h>
 
 #include "engine/kvm/test_rig.h"
@@ -131,6 +133,44 @@ static void accesses_to_everything_harm_nothing(void **state)
 	rig_free(rig);
 }
 
+static void refuses(struct rig_fake_ioctl fake, uint64_t mem_size_mib, unsigned int vcpu_count,
+		    const char *text)
+{
+	static const struct guest_step steps[] = { POWER_OFF };
+	struct rig *rig = rig_new(guest_kernel(steps, ARRAY_SIZE(steps), NULL, 0));
+	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
+	int r;
+
+	rig->description.config.mem_size_mib = mem_size_mib;
+	rig->description.config.vcpu_count = (uint8_t)vcpu_count;
+	ioctl_fake = fake;
+	r = rig_try_start(rig, &fault);
+	ioctl_fake = (struct rig_fake_ioctl){ 0 };
+	assert_true(r < 0);
+	assert_string_equal(fault_text(&fault), text);
+	rig_free(rig);
+}
+
+static void hosts_that_have_less_are_told_of(void **state)
+{
+	(void)state;
+	refuses((struct rig_fake_ioctl){ .request = KVM_CHECK_EXTENSION,
+					 .arg = KVM_CAP_ARM_VM_IPA_SIZE, .result = 32 }, 2049, 1,
+		"Error with the KvmVm object: Cannot set the memory regions: Bad address (os error 14): "
+		"memory of this size ends at 0x100100000, and this host's KVM gives guests addresses "
+		"of 32 bits");
+	refuses((struct rig_fake_ioctl){ .request = KVM_CREATE_DEVICE, .any_arg = true, .result = -1,
+					 .error = ENODEV }, 128, 1,
+		"Error with the KvmVm object: Error creating the global interrupt controller: Error "
+		"while calling KVM ioctl for setting up the global interrupt controller: No such device "
+		"(os error 19)");
+	refuses((struct rig_fake_ioctl){ .request = KVM_SET_DEVICE_ATTR, .any_arg = true, .result = -1,
+					 .error = EINVAL }, 128, 1,
+		"Error with the KvmVm object: Error creating the global interrupt controller: Error "
+		"while setting or getting device attributes for the GIC: Invalid argument (os error "
+		"22), true, 0");
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -138,6 +178,7 @@ int main(void)
 		cmocka_unit_test(a_processor_that_is_off_is_paused_and_comes_back),
 		cmocka_unit_test(the_clock_is_there),
 		cmocka_unit_test(accesses_to_everything_harm_nothing),
+		cmocka_unit_test(hosts_that_have_less_are_told_of),
 	};
 
 	return rig_main(tests);

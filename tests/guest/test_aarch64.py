@@ -35,7 +35,7 @@ def features(vm):
 @kvm_machine
 def test_the_device_tree_tells_of_the_machine_as_upstream_s(squib, tmp_path):
     (tmp_path / "drive").write_bytes(bytes(512))
-    vm = squib()
+    vm = squib("aarch64")
     vm.put("/entropy", {})
     vm.add_drive(str(tmp_path / "drive"), "d", root=False)
     vm.boot()
@@ -73,7 +73,7 @@ def test_the_device_tree_tells_of_the_machine_as_upstream_s(squib, tmp_path):
 
 def test_interrupts_come_by_the_gic(squib, tmp_path):
     (tmp_path / "drive").write_bytes(bytes(512))
-    vm = squib()
+    vm = squib("aarch64")
     vm.add_drive(str(tmp_path / "drive"), "d", root=False)
     vm.boot()
 
@@ -90,7 +90,7 @@ def test_interrupts_come_by_the_gic(squib, tmp_path):
 
 @pytest.mark.parametrize("cpus", squibvm.cpu_counts(2, 4))
 def test_cpus_go_and_come_back_by_psci(squib, cpus):
-    vm = squib()
+    vm = squib("aarch64")
     vm.put("/machine-config", {"vcpu_count": cpus, "mem_size_mib": 128})
     vm.boot()
 
@@ -108,7 +108,7 @@ def test_cpus_go_and_come_back_by_psci(squib, cpus):
 
 
 def test_the_clock_has_the_host_s_time_and_can_be_set(squib):
-    vm = squib(options=["--metrics-path", "metrics"])
+    vm = squib("aarch64", options=["--metrics-path", "metrics"])
     vm.boot()
 
     assert "pl031" in vm.run("readlink /sys/class/rtc/rtc0/device/driver")
@@ -127,7 +127,7 @@ def test_the_clock_has_the_host_s_time_and_can_be_set(squib):
 
 
 def test_the_early_console_is_where_the_serial_port_is(squib):
-    vm = squib()
+    vm = squib("aarch64")
     body = squibvm.boot_source("aarch64")
     body["boot_args"] = "console=ttyS0 panic=1"
     vm.put("/boot-source", body)
@@ -196,7 +196,7 @@ def test_the_guest_s_caches_are_the_host_s(squib, tmp_path, host):
         if os.geteuid() != 0:
             pytest.skip("needs root, to have a host say something else")
         under = host_with_sizes(tmp_path)
-    vm = squib(under=under)
+    vm = squib("aarch64", under=under)
     vm.boot()
 
     there = caches(lambda path: vm.run(f"cat {path} 2>/dev/null || :"))
@@ -215,11 +215,11 @@ def refused_at_start(vm):
 
 @kvm_machine
 def test_a_template_changes_a_register_that_the_guest_sees(squib):
-    vm = squib()
+    vm = squib("aarch64")
     vm.boot()
     assert "PSCIv1.1 detected" in vm.run("dmesg | grep -m 1 'psci: PSCIv'")
 
-    vm = squib()
+    vm = squib("aarch64")
     vm.put("/cpu-config", {"reg_modifiers": [{"addr": PSCI_VERSION, "bitmap": "0b0"}]})
     vm.boot()
     assert "PSCIv1.0 detected" in vm.run("dmesg | grep -m 1 'psci: PSCIv'")
@@ -231,11 +231,11 @@ def kernel_version():
 
 @kvm_machine
 def test_a_template_hides_a_feature_where_kvm_lets_it(squib):
-    vm = squib()
+    vm = squib("aarch64")
     vm.boot()
     assert "aes" in features(vm)
 
-    vm = squib()
+    vm = squib("aarch64")
     vm.put("/boot-source", squibvm.boot_source("aarch64"))
     vm.put("/cpu-config", {"reg_modifiers": [{"addr": ID_AA64ISAR0_EL1, "bitmap": "0b0000xxxx"}]})
     if kernel_version() < (6, 7):  # the register is what it is
@@ -251,7 +251,7 @@ def test_a_template_hides_a_feature_where_kvm_lets_it(squib):
 
 @kvm_machine
 def test_what_no_vcpu_can_be_is_refused_by_name_and_the_next_try_boots(squib):
-    vm = squib()
+    vm = squib("aarch64")
     vm.put("/boot-source", squibvm.boot_source("aarch64"))
 
     begin = f"{CPU_CONFIG_FAULT}Error creating vcpu configuration: "
@@ -278,7 +278,7 @@ def test_what_no_vcpu_can_be_is_refused_by_name_and_the_next_try_boots(squib):
 
 @kvm_machine
 def test_v1n1_makes_a_neoverse_n1_or_is_refused(squib):
-    vm = squib()
+    vm = squib("aarch64")
     vm.put("/boot-source", squibvm.boot_source("aarch64"))
     vm.put("/machine-config", {"vcpu_count": 1, "mem_size_mib": 128, "cpu_template": "V1N1"})
     status, answer = vm.request("PUT", "/actions", {"action_type": "InstanceStart"})
@@ -309,7 +309,7 @@ def with_flags(flags):
 
 def test_a_big_endian_kernel_is_refused(squib, tmp_path):
     (tmp_path / "kernel").write_bytes(with_flags(lambda flags: flags | 1))
-    vm = squib()
+    vm = squib("aarch64")
     vm.put("/boot-source", squibvm.boot_source("aarch64", str(tmp_path / "kernel")))
     fault = refused_at_start(vm)
     assert fault.startswith(f"{CPU_CONFIG_FAULT}Cannot load kernel due to invalid memory configuration or invalid kernel")
@@ -319,7 +319,7 @@ def test_a_big_endian_kernel_is_refused(squib, tmp_path):
 def test_a_kernel_with_other_pages_is_refused_where_the_cpu_has_them_not(squib, tmp_path):
     # It says 16 KiB and has 4, so it boots where CPUs have both.
     (tmp_path / "kernel").write_bytes(with_flags(lambda flags: flags & ~6 | 2 << 1))
-    vm = squib()
+    vm = squib("aarch64")
     vm.put("/boot-source", squibvm.boot_source("aarch64", str(tmp_path / "kernel")))
     status, answer = vm.request("PUT", "/actions", {"action_type": "InstanceStart"})
     if status == 204:

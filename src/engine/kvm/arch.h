@@ -12,14 +12,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "arch_constants.h"	/* these two are in the folder of the architecture */
-#include "cpu.h"
+#include "arch_constants.h"	/* in the folder of the architecture */
 
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "boot/cmdline.h"
 #include "boot/image.h"
+#include "engine/kvm/cpu.h"
 #include "engine/kvm/vcpu.h"
 #include "engine/kvm/vm.h"
 #include "mem/guest_mem.h"

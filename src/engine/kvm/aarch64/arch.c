@@ -79,7 +79,7 @@ static int check_pages(const struct arch_boot_params *params, struct fault *faul
 {
 	uint32_t page_bytes = params->image->page_bytes;
 
-	if (page_bytes == 0 || cpu_has_pages(vcpus_fd(params->vcpus, 0), page_bytes))
+	if (page_bytes == 0 || state_has_pages(vcpus_fd(params->vcpus, 0), page_bytes))
 		return 0;
 	return fault_set(fault, -ENOEXEC, "System configuration error: Cannot load kernel due to "
 			 "invalid memory configuration or invalid kernel image: The Image is made for "

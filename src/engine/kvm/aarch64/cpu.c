@@ -6,7 +6,7 @@
  * That a vCPU is off at first, and that PSCI turns it on, is the machine's, and no template's: one
  * that means to ask for a feature and gives zeros for the bits below it takes neither away.
  */
-#include "engine/kvm/aarch64/cpu.h"
+#include "engine/kvm/cpu.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
@@ -202,12 +202,4 @@ int cpu_model_setup(const struct cpu_model *model, int vcpu_fd, unsigned int ind
 		r = write_registers(model, vcpu_fd, values, fault);
 	free(values);
 	return r;
-}
-
-bool cpu_has_pages(int vcpu_fd, uint32_t page_bytes)
-{
-	uint64_t mmfr0;
-
-	return register_get(vcpu_fd, REGISTER_ID_AA64MMFR0_EL1, &mmfr0) < 0 ||
-	       register_has_pages(mmfr0, page_bytes);
 }

@@ -37,6 +37,14 @@ int state_get_mpidr(int vcpu_fd, uint64_t *ret_mpidr, struct fault *fault)
 				      (uint64_t)REGISTER_MPIDR_EL1, os_error(r, text));
 }
 
+bool state_has_pages(int vcpu_fd, uint32_t page_bytes)
+{
+	uint64_t mmfr0;
+
+	return register_get(vcpu_fd, REGISTER_ID_AA64MMFR0_EL1, &mmfr0) < 0 ||
+	       register_has_pages(mmfr0, page_bytes);
+}
+
 /*
  * Else the guest would read the host's. One counter is the whole machine's. Hosts before Linux 6.4
  * cannot, and fail at the register.

@@ -14,8 +14,8 @@
 
 #include "base/fd.h"
 #include "engine/kvm/aarch64/caches.h"
-#include "engine/kvm/aarch64/cpu.h"
 #include "engine/kvm/aarch64/registers.h"
+#include "engine/kvm/aarch64/state.h"
 #include "engine/kvm/aarch64/templates.h"
 #include "engine/kvm/arch.h"
 #include "engine/kvm/vm.h"
@@ -124,9 +124,9 @@ static void the_first_vcpu_is_on_and_each_has_its_place(void **state)
 		assert_true(is_off(vcpu(host, i)) == (i > 0));
 		assert_int_equal(get(vcpu(host, i), REGISTER_MPIDR_EL1) & 0xff, i);
 	}
-	assert_true(cpu_has_pages(vcpu(host, 0), 4096) || cpu_has_pages(vcpu(host, 0), 16384) ||
-		    cpu_has_pages(vcpu(host, 0), 65536));
-	assert_false(cpu_has_pages(vcpu(host, 0), 8192));
+	assert_true(state_has_pages(vcpu(host, 0), 4096) || state_has_pages(vcpu(host, 0), 16384) ||
+		    state_has_pages(vcpu(host, 0), 65536));
+	assert_false(state_has_pages(vcpu(host, 0), 8192));
 }
 
 static void v1n1_is_there_or_refused_in_words(void **state)
@@ -314,7 +314,7 @@ static void a_kvm_that_fails_is_a_fault(void **state)
 			       "Error getting the vcpu preferred target: "));
 	assert_int_equal(cpu_check_capabilities(fds[0], &machine, &fault), -ENOTSUP);
 	assert_string_equal(fault_text(&fault), "Kvm error: Missing KVM capabilities: 0x24");
-	assert_true(cpu_has_pages(fds[0], 4096));
+	assert_true(state_has_pages(fds[0], 4096));
 	fd_close(fds[0]);
 	fd_close(fds[1]);
 }

@@ -3,7 +3,7 @@
  * The order is Firecracker's: what KVM supports; changed as a template says; made right for this
  * machine, so that no template can break identity and topology; and for each vCPU its place.
  */
-#include "engine/kvm/x86_64/cpu.h"
+#include "engine/kvm/cpu.h"
 
 #include <errno.h>
 #include <stdbool.h>

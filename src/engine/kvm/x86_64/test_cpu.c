@@ -13,8 +13,8 @@
 #include <cmocka.h>
 
 #include "base/fd.h"
+#include "engine/kvm/cpu.h"
 #include "engine/kvm/vm.h"
-#include "engine/kvm/x86_64/cpu.h"
 #include "engine/kvm/x86_64/cpuid.h"
 #include "engine/kvm/x86_64/msr.h"
 #include "engine/kvm/x86_64/templates.h"

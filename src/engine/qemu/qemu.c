@@ -33,7 +33,6 @@
 #include "boot/cmdline.h"
 #include "boot/image.h"
 #include "engine/engine.h"
-#include "engine/kvm/host.h"
 #include "engine/kvm/probe.h"
 #include "engine/qemu/args.h"
 #include "engine/qemu/check.h"
@@ -463,12 +462,8 @@ static void launch_done_p(struct launch *launch) { launch_done(launch); }
 static bool choose_kvm(struct qemu_engine *qemu)
 {
 	CLEANUP(fault_done) struct fault reason = FAULT_INIT;
-	bool kvm = false;
+	bool kvm = kvm_probe(qemu->params.arch, &reason) == 0;
 
-	if (!host_runs(qemu->params.arch))
-		fault_set(&reason, -ENOTSUP, "the guest's architecture is not the host's");
-	else
-		kvm = kvm_probe(qemu->params.arch, &reason) == 0;
 	if (kvm)
 		log_info(qemu->params.log, "QEMU engine: accelerator kvm");
 	else

@@ -3,7 +3,7 @@
 
 #include <time.h>
 
-#include "engine/kvm/host.h"
+#include "engine/qemu/ticks.h"
 
 #define SPAN_NS		10000000u
 #define ATTEMPTS	8
@@ -23,7 +23,7 @@ struct tsc_mark tsc_mark(void)
 	uint64_t best_width = UINT64_MAX;
 
 	for (int i = 0; i < ATTEMPTS; i++) {
-		uint64_t before = raw_ns(), count = host_ticks(), width = raw_ns() - before;
+		uint64_t before = raw_ns(), count = ticks(), width = raw_ns() - before;
 
 		if (width < best_width) {
 			best_width = width;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How fast the time stamp counter of an x86_64 guest under TCG runs, which is a counter of the host's
- * (engine/kvm/host.h). The guest has nothing reliable to calibrate it by: about one boot in fifteen
+ * (engine/qemu/ticks.h). The guest has nothing reliable to calibrate it by: about one boot in fifteen
  * hangs unless the kernel is told.
  */
 #ifndef SQUIB_ENGINE_QEMU_TSC_H

@@ -18,7 +18,7 @@
 #include "engine/kvm/aarch64/state.h"
 #include "engine/kvm/aarch64/templates.h"
 #include "engine/kvm/arch.h"
-#include "engine/kvm/vm.h"
+#include "engine/kvm/test_host.h"
 
 #define VCPUS 4
 
@@ -33,54 +33,19 @@
 
 /* A machine of its own for each test, since a vCPU's features are given once. */
 
-struct host {
-	struct vm vm;
-	int vcpu_fds[VCPUS];	/* -1: not made yet */
-};
-
 static int setup(void **state)
 {
 	static struct host host;
 
-	host.vm = VM_NONE;
-	for (size_t i = 0; i < VCPUS; i++)
-		host.vcpu_fds[i] = -1;
-	host.vm.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (host.vm.kvm_fd >= 0)
-		host.vm.fd = ioctl(host.vm.kvm_fd, KVM_CREATE_VM, arch_vm_type(host.vm.kvm_fd));
+	host_open(&host);
 	*state = &host;
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	struct host *host = *state;
-
-	for (size_t i = 0; i < VCPUS; i++)
-		fd_close(host->vcpu_fds[i]);
-	fd_close(host->vm.fd);
-	fd_close(host->vm.kvm_fd);
+	host_close(*state);
 	return 0;
-}
-
-static struct host *host_of(void **state)
-{
-	struct host *host = *state;
-
-	if (host->vm.fd < 0) {
-		print_message("skipped: %s\n", host->vm.kvm_fd < 0 ? "/dev/kvm does not open"
-								     : "KVM makes no machine");
-		skip();
-	}
-	return host;
-}
-
-static int vcpu(struct host *host, unsigned int index)
-{
-	if (host->vcpu_fds[index] < 0)
-		host->vcpu_fds[index] = ioctl(host->vm.fd, KVM_CREATE_VCPU, (unsigned long)index);
-	assert_true(host->vcpu_fds[index] >= 0);
-	return host->vcpu_fds[index];
 }
 
 static bool is_off(int vcpu_fd)
@@ -108,7 +73,7 @@ static int try_config(struct host *host, const struct squib_cpu_config *config, 
 
 	assert_true((r == 0) == (model != NULL));
 	for (unsigned int i = 0; r == 0 && i < VCPUS; i++)
-		r = cpu_model_setup(model, vcpu(host, i), i, fault);
+		r = cpu_model_setup(model, host_vcpu(host, i), i, fault);
 	cpu_model_free(model);
 	return r;
 }
@@ -121,12 +86,13 @@ static void the_first_vcpu_is_on_and_each_has_its_place(void **state)
 	if (try_config(host, NULL, &fault) < 0)
 		fail_msg("%s", fault_text(&fault));
 	for (unsigned int i = 0; i < VCPUS; i++) {
-		assert_true(is_off(vcpu(host, i)) == (i > 0));
-		assert_int_equal(get(vcpu(host, i), REGISTER_MPIDR_EL1) & 0xff, i);
+		assert_true(is_off(host_vcpu(host, i)) == (i > 0));
+		assert_int_equal(get(host_vcpu(host, i), REGISTER_MPIDR_EL1) & 0xff, i);
 	}
-	assert_true(state_has_pages(vcpu(host, 0), 4096) || state_has_pages(vcpu(host, 0), 16384) ||
-		    state_has_pages(vcpu(host, 0), 65536));
-	assert_false(state_has_pages(vcpu(host, 0), 8192));
+	assert_true(state_has_pages(host_vcpu(host, 0), 4096) ||
+		    state_has_pages(host_vcpu(host, 0), 16384) ||
+		    state_has_pages(host_vcpu(host, 0), 65536));
+	assert_false(state_has_pages(host_vcpu(host, 0), 8192));
 }
 
 static void v1n1_is_there_or_refused_in_words(void **state)
@@ -141,7 +107,7 @@ static void v1n1_is_there_or_refused_in_words(void **state)
 
 	assert_int_equal(cpu_template_get(SQUIB_CPU_TEMPLATE_V1N1, &template, NULL), 0);
 	assert_int_equal(cpu_model_new(&host->vm, &machine, &model, &fault), 0);
-	r = cpu_model_setup(model, vcpu(host, 0), 0, &fault);
+	r = cpu_model_setup(model, host_vcpu(host, 0), 0, &fault);
 	cpu_model_free(model);
 	print_message("V1N1: %s\n", r == 0 ? "taken" : fault_text(&fault));
 	if (r < 0)
@@ -150,7 +116,7 @@ static void v1n1_is_there_or_refused_in_words(void **state)
 	for (size_t i = 0; r == 0 && i < template->count; i++) {
 		const struct squib_register_modifier *modifier = &template->modifiers[i];
 
-		assert_true((get(vcpu(host, 0), modifier->addr) & modifier->bitmap.filter[0]) ==
+		assert_true((get(host_vcpu(host, 0), modifier->addr) & modifier->bitmap.filter[0]) ==
 			    modifier->bitmap.value[0]);
 	}
 }
@@ -174,10 +140,10 @@ static void a_custom_configuration_is_applied(void **state)
 	if (try_config(host, &config, &fault) < 0)
 		fail_msg("%s", fault_text(&fault));
 	for (unsigned int i = 0; i < VCPUS; i++) {
-		assert_int_equal(get(vcpu(host, i), REGISTER_X(9)), 0xa0);
-		assert_int_equal(register_read(vcpu(host, i), REGISTER_FPSR, &value), 0);
+		assert_int_equal(get(host_vcpu(host, i), REGISTER_X(9)), 0xa0);
+		assert_int_equal(register_read(host_vcpu(host, i), REGISTER_FPSR, &value), 0);
 		assert_int_equal(value.half[0], 0x11);
-		assert_int_equal(register_read(vcpu(host, i), REGISTER_V0, &value), 0);
+		assert_int_equal(register_read(host_vcpu(host, i), REGISTER_V0, &value), 0);
 		assert_int_equal(value.half[0], 0x12);
 		assert_int_equal(value.half[1], 0x3400);
 	}
@@ -225,7 +191,7 @@ static void what_the_host_has_not_is_refused_in_words(void **state)
 			fail_msg("%zu: %d: %s", i, r, fault_text(&fault));
 	}
 	/* All are read before one is written. */
-	assert_int_equal(get(vcpu(host, 0), REGISTER_X(9)), 0);
+	assert_int_equal(get(host_vcpu(host, 0), REGISTER_X(9)), 0);
 }
 
 /* Zeros for bits that someone means to say nothing of; and vCPU 0 cannot be turned off */
@@ -248,7 +214,7 @@ static void power_is_no_template_s(void **state)
 		if (try_config(host, &configs[i], &fault) < 0)
 			fail_msg("%s", fault_text(&fault));
 		for (unsigned int k = 0; k < VCPUS; k++)
-			assert_true(is_off(vcpu(host, k)) == (k > 0));
+			assert_true(is_off(host_vcpu(host, k)) == (k > 0));
 	}
 }
 
@@ -287,9 +253,9 @@ static void clidr_is_the_hosts_where_kvm_lets_us(void **state)
 	int r;
 
 	assert_int_equal(try_config(host, NULL, NULL), 0);
-	before = get(vcpu(host, 0), REGISTER_CLIDR_EL1);
-	r = caches_apply(caches, count, vcpu(host, 0));
-	after = get(vcpu(host, 0), REGISTER_CLIDR_EL1);
+	before = get(host_vcpu(host, 0), REGISTER_CLIDR_EL1);
+	r = caches_apply(caches, count, host_vcpu(host, 0));
+	after = get(host_vcpu(host, 0), REGISTER_CLIDR_EL1);
 	print_message("%zu caches, CLIDR_EL1 0x%llx and 0x%llx: %s\n", count,
 		      (unsigned long long)before, (unsigned long long)after,
 		      r == 0 ? "taken" : strerror(-r));

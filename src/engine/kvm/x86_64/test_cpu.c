@@ -14,68 +14,27 @@
 
 #include "base/fd.h"
 #include "engine/kvm/cpu.h"
-#include "engine/kvm/vm.h"
+#include "engine/kvm/test_host.h"
 #include "engine/kvm/x86_64/cpuid.h"
 #include "engine/kvm/x86_64/msr.h"
 #include "engine/kvm/x86_64/templates.h"
-
-#define VCPUS_MAX 32
-
-struct host {
-	struct vm vm;			/* VM_NONE: not there, and why_not says so */
-	int vcpu_fds[VCPUS_MAX];
-	char why_not[128];
-};
 
 static int setup(void **state)
 {
 	static struct host host;
 
-	for (size_t i = 0; i < VCPUS_MAX; i++)
-		host.vcpu_fds[i] = -1;
-	host.vm = VM_NONE;
-	host.vm.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (host.vm.kvm_fd >= 0)
-		host.vm.fd = ioctl(host.vm.kvm_fd, KVM_CREATE_VM, 0);
-	if (host.vm.fd < 0)
-		snprintf(host.why_not, sizeof(host.why_not), "%s: %s",
-			 host.vm.kvm_fd < 0 ? "/dev/kvm does not open" : "KVM makes no machine",
-			 strerror(errno));
-	else if (ioctl(host.vm.fd, KVM_SET_TSS_ADDR, 0xfffbd000) < 0 ||
-		 ioctl(host.vm.fd, KVM_CREATE_IRQCHIP, 0) < 0)
-		return -1;
+	host_open(&host);
 	*state = &host;
+	if (host.vm.fd >= 0 && (ioctl(host.vm.fd, KVM_SET_TSS_ADDR, 0xfffbd000) < 0 ||
+				ioctl(host.vm.fd, KVM_CREATE_IRQCHIP, 0) < 0))
+		return -1;
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	struct host *host = *state;
-
-	for (size_t i = 0; i < VCPUS_MAX; i++)
-		fd_close(host->vcpu_fds[i]);
-	fd_close(host->vm.fd);
-	fd_close(host->vm.kvm_fd);
+	host_close(*state);
 	return 0;
-}
-
-static struct host *host_of(void **state)
-{
-	struct host *host = *state;
-
-	if (host->vm.fd < 0) {
-		print_message("skipped: %s\n", host->why_not);
-		skip();
-	}
-	return host;
-}
-
-static int vcpu(struct host *host, unsigned int index)	/* made once, and used by every test */
-{
-	if (host->vcpu_fds[index] < 0)
-		host->vcpu_fds[index] = ioctl(host->vm.fd, KVM_CREATE_VCPU, (unsigned long)index);
-	assert_true(host->vcpu_fds[index] >= 0);
-	return host->vcpu_fds[index];
 }
 
 static uint64_t read_msr(int vcpu_fd, uint32_t index)
@@ -118,13 +77,13 @@ static void vcpus_take_what_a_model_gives(void **state)
 		for (unsigned int k = 0; k < machines[i].vcpus; k++) {
 			struct kvm_cpuid2 *cpuid;
 
-			if (cpu_model_setup(model, vcpu(host, k), k, &fault) < 0)
+			if (cpu_model_setup(model, host_vcpu(host, k), k, &fault) < 0)
 				fail_msg("vCPU %u: %s", k, fault_text(&fault));
-			cpuid = read_cpuid(vcpu(host, k));
+			cpuid = read_cpuid(host_vcpu(host, k));
 			assert_int_equal(cpuid_find(cpuid, 1, 0)->ebx >> 24, k);
 			assert_int_equal(cpuid_find(cpuid, 1, 0)->ecx >> 31, 1);
 			free(cpuid);
-			assert_int_equal(read_msr(vcpu(host, k), 0x2ff), 0x806);
+			assert_int_equal(read_msr(host_vcpu(host, k), 0x2ff), 0x806);
 		}
 		cpu_model_free(model);
 	}
@@ -149,7 +108,7 @@ static void every_template_is_there_or_refused_in_words(void **state)
 
 		assert_true((r == 0) == (model != NULL));
 		if (r == 0)
-			r = cpu_model_setup(model, vcpu(host, 0), 0, &fault);
+			r = cpu_model_setup(model, host_vcpu(host, 0), 0, &fault);
 		if (r < 0 && strcmp(fault_text(&fault), words[0]) != 0 &&
 		    strcmp(fault_text(&fault), words[1]) != 0)
 			fail_msg("template %d: %s", t, fault_text(&fault));
@@ -198,7 +157,7 @@ static void a_vcpu_takes_what_templates_do(void **state)
 				.modifiers = &registers[n], .modifier_count = 1 };
 		}
 	config.cpuid_modifier_count = n;
-	if (try_config(host, &config, vcpu(host, 1), &fault) < 0) {
+	if (try_config(host, &config, host_vcpu(host, 1), &fault) < 0) {
 		assert_non_null(strstr(fault_text(&fault), "not supported by KVM: Leaf: "));
 		print_message("skipped: %s\n", fault_text(&fault));
 		skip();
@@ -228,14 +187,14 @@ static void a_custom_configuration_is_applied(void **state)
 	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
 	struct kvm_cpuid2 *cpuid;
 
-	if (try_config(host, &config, vcpu(host, 1), &fault) < 0)
+	if (try_config(host, &config, host_vcpu(host, 1), &fault) < 0)
 		fail_msg("%s", fault_text(&fault));
-	cpuid = read_cpuid(vcpu(host, 1));
+	cpuid = read_cpuid(host_vcpu(host, 1));
 	assert_int_equal(cpuid_find(cpuid, 1, 0)->eax & 0xfff, 0x123);
 	assert_int_equal(cpuid_find(cpuid, 1, 0)->ebx >> 24, 1);
 	free(cpuid);
-	assert_true(read_msr(vcpu(host, 1), 0x277) == 0x0007040600070400);
-	assert_int_equal(read_msr(vcpu(host, 1), 0x176), 0);
+	assert_true(read_msr(host_vcpu(host, 1), 0x277) == 0x0007040600070400);
+	assert_int_equal(read_msr(host_vcpu(host, 1), 0x176), 0);
 }
 
 static void what_the_host_has_not_is_refused_in_words(void **state)
@@ -258,7 +217,7 @@ static void what_the_host_has_not_is_refused_in_words(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		CLEANUP(fault_done) struct fault fault = FAULT_INIT;
 
-		assert_int_equal(try_config(host, &cases[i].config, vcpu(host, 1), &fault), -ENOENT);
+		assert_int_equal(try_config(host, &cases[i].config, host_vcpu(host, 1), &fault), -ENOENT);
 		assert_string_equal(fault_text(&fault), cases[i].want);
 	}
 }
@@ -295,25 +254,26 @@ static void many_msrs_are_taken_in_turns(void **state)
 	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
 	struct msr_change changes[256];
 	struct kvm_msr_entry *list = NULL;
-	size_t count = list_msrs(host, vcpu(host, 1), changes, ARRAY_SIZE(changes) - 1), total;
+	size_t count = list_msrs(host, host_vcpu(host, 1), changes, ARRAY_SIZE(changes) - 1), total;
 
 	print_message("%zu MSRs\n", count);
-	if (msr_list_new(vcpu(host, 1), changes, count, &list, &total, &fault) < 0 ||
-	    msr_write(vcpu(host, 1), list, total, &fault) < 0)
+	if (msr_list_new(host_vcpu(host, 1), changes, count, &list, &total, &fault) < 0 ||
+	    msr_write(host_vcpu(host, 1), list, total, &fault) < 0)
 		fail_msg("%s", fault_text(&fault));
 	for (size_t i = 0; i < count; i++) {
 		assert_int_equal(list[i].index, changes[i].index);
 		if (list[i].index >> 8 == 2)	/* MTRRs, PAT: nobody else changes them */
-			assert_true(list[i].data == read_msr(vcpu(host, 1), list[i].index));
+			assert_true(list[i].data == read_msr(host_vcpu(host, 1), list[i].index));
 	}
 	list[total - 1].index = 0xdeadbeef;
-	assert_int_equal(msr_write(vcpu(host, 1), list, total, &fault), -EINVAL);
+	assert_int_equal(msr_write(host_vcpu(host, 1), list, total, &fault), -EINVAL);
 	assert_string_equal(fault_text(&fault), "System configuration error: Error configuring the vcpu "
 			    "for boot: Failed to set MSRs: Not all given MSRs were set. The first that "
 			    "was not: 0xdeadbeef.");
 	free(list);
 	changes[count] = (struct msr_change){ .index = 0xdeadbeef };
-	assert_int_equal(msr_list_new(vcpu(host, 1), changes, count + 1, &list, &total, &fault), -ENOENT);
+	assert_int_equal(msr_list_new(host_vcpu(host, 1), changes, count + 1, &list, &total, &fault),
+			 -ENOENT);
 	assert_non_null(strstr(fault_text(&fault), "msr: 0xdeadbeef"));
 }
 

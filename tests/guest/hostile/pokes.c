@@ -23,15 +23,8 @@ static uint64_t mmio_address(const struct machine *machine, struct rng *rng)
 	}
 }
 
-void poke_mmio(const struct machine *machine, struct rng *rng)
+void poke_access(struct rng *rng, uint64_t address, uint64_t value)
 {
-	uint64_t address = mmio_address(machine, rng);
-	uint64_t value = rng_one_in(rng, 2) ? rng_next(rng) : rng_below(rng, 16);
-
-	if (machine->options.rmw && rng_one_in(rng, 32)) {
-		mmio_locked(address, value);
-		return;
-	}
 	switch (rng_below(rng, 8)) {
 	case 0: mmio_read8(address); break;
 	case 1: mmio_read16(address); break;
@@ -42,4 +35,16 @@ void poke_mmio(const struct machine *machine, struct rng *rng)
 	case 6: mmio_write32(address, (uint32_t)value); break;
 	case 7: mmio_write64(address, value); break;
 	}
+}
+
+void poke_mmio(const struct machine *machine, struct rng *rng)
+{
+	uint64_t address = mmio_address(machine, rng);
+	uint64_t value = rng_one_in(rng, 2) ? rng_next(rng) : rng_below(rng, 16);
+
+	if (machine->options.rmw && rng_one_in(rng, 32)) {
+		mmio_locked(address, value);
+		return;
+	}
+	poke_access(rng, address, value);
 }

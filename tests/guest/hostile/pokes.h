@@ -5,6 +5,9 @@
 
 #include "machine.h"
 
+/** poke_access() - of any width and direction, at @address */
+void poke_access(struct rng *rng, uint64_t address, uint64_t value);
+
 void poke_mmio(const struct machine *machine, struct rng *rng);
 
 #endif

@@ -6,6 +6,7 @@
  * them may stop the CPU, or the machine.
  */
 #include "machine.h"
+#include "pokes.h"
 
 /* Device tree (devicetree.org's specification, 5) */
 #define TREE_MAGIC	0xd00dfeedu
@@ -315,16 +316,7 @@ static void poke_controller(struct rng *rng)
 		address &= ~UINT64_C(7);
 	if (rng_one_in(rng, 2))		/* where most registers are */
 		address &= ~UINT64_C(0xf000);
-	switch (rng_below(rng, 8)) {
-	case 0: mmio_read8(address); break;
-	case 1: mmio_read16(address); break;
-	case 2: mmio_read32(address); break;
-	case 3: mmio_read64(address); break;
-	case 4: mmio_write8(address, (uint8_t)value); break;
-	case 5: mmio_write16(address, (uint16_t)value); break;
-	case 6: mmio_write32(address, (uint32_t)value); break;
-	case 7: mmio_write64(address, value); break;
-	}
+	poke_access(rng, address, value);
 }
 
 void arch_poke(const struct machine *machine, struct rng *rng)

@@ -61,8 +61,7 @@ build() {
 
 build_or_fail() {
 	if ! build "$@"; then
-		echo "the build in $1 failed"
-		failed=$((failed + 1))
+		failed=$((failed + 1)) failures+="-- the build in $1 failed"$'\n'
 		finish
 	fi
 }
@@ -247,7 +246,7 @@ part_lab() {
 
 # units_in_lab ARCH DIR TEST...: unit tests that need a KVM of their architecture
 units_in_lab() {
-	local arch=$1 dir=$2 log=$logs/kvm-$1-units-1 p f s test puts=()
+	local arch=$1 dir=$2 log=$logs/kvm-$1-units-1 p f s test words puts=()
 	shift 2
 	rm -f "$log".*
 	for test; do puts+=(--put "$dir/src/$test=$test"); done
@@ -257,9 +256,11 @@ units_in_lab() {
 		'for test; do ./$test || { echo "Fail: $test"; failed=1; }; done; exit $failed' - "$@" \
 		</dev/null >"$log.log" 2>&1
 	echo $? >"$log.status"
-	p=$(grep -aoE '\[  PASSED  \] [0-9]+ test' "$log.log" | grep -oE '[0-9]+' | paste -sd+ | bc)
-	s=$(grep -aoE '\[  SKIPPED \] [0-9]+ test' "$log.log" | grep -oE '[0-9]+' | paste -sd+ | bc)
-	f=$(grep -ac '^Fail: ' "$log.log")
+	# of the last lab, if there were several
+	words=$(awk '/^lab: / { said = "" } { said = said $0 "\n" } END { print said }' "$log.log")
+	p=$(grep -aoE '\[  PASSED  \] [0-9]+ test' <<<"$words" | grep -oE '[0-9]+' | paste -sd+ | bc)
+	s=$(grep -aoE '\[  SKIPPED \] [0-9]+ test' <<<"$words" | grep -oE '[0-9]+' | paste -sd+ | bc)
+	f=$(grep -ac '^Fail: ' <<<"$words")
 	echo "${p:-0} passed, $f failed, ${s:-0} skipped" >>"$log.log"
 }
 
@@ -281,12 +282,12 @@ part_lab-aarch64-brief() {
 
 # arm_lab ASAN_TESTS RELEASE_TESTS GICV2_TESTS
 arm_lab() {
-	local release=build asan=build-asan name
+	local shipped=build asan=build-asan name
 	say "guests on KVM, aarch64"
 	make_guests aarch64
 	make_images guest/make-lab.sh aarch64 build/guest/lab-aarch64
 	if [ "$(uname -m)" != aarch64 ]; then
-		release=build-aarch64 asan=build-aarch64-asan
+		shipped=build-aarch64 asan=build-aarch64-asan
 		build_or_fail "$asan" --cross-file "$(scripts/sysroot.sh aarch64)/glibc.ini" \
 			--werror -Db_sanitize=address,undefined -Dtests=enabled -Dstatic_program=false \
 			-Db_lundef=false
@@ -299,8 +300,8 @@ arm_lab() {
 			cli/test_signals mem/test_guest_mem net/test_passt \
 			vhost_user/test_vhost_user_{device,block} virtio/test_block_uring
 		LAB_OPTIONS='--gic 2 --cpu cortex-a72' FILES_PER_LAB=all \
-			kvm_tests aarch64-gic2 "$release/squib" kernel -k "$3"
-		FILES_PER_LAB=all kvm_tests aarch64-release "$release/squib" lean-kernel -k "$2"
+			kvm_tests aarch64-gic2 "$shipped/squib" kernel -k "$3"
+		FILES_PER_LAB=all kvm_tests aarch64-release "$shipped/squib" lean-kernel -k "$2"
 	} &
 	set +m
 	wait

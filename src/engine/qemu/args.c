@@ -111,17 +111,18 @@ static void add_channels(struct args *args, const struct qemu_args *params)
 		add(args, "-d");
 		add(args, "guest_errors");
 		add(args, "-D");
-		add(args, "/dev/fd/%d", params->guest_log_fd);
+		add(args, "/proc/self/fd/%d", params->guest_log_fd);
 	}
 }
 
+/* Files that QEMU inherits, and opens again. Not by /dev/fd, a link to there that a bare /dev lacks. */
 static void add_kernel(struct args *args, const struct qemu_args *params)
 {
 	add(args, "-kernel");
-	add(args, "/dev/fd/%d", params->kernel_fd);
+	add(args, "/proc/self/fd/%d", params->kernel_fd);
 	if (params->initrd_fd >= 0) {
 		add(args, "-initrd");
-		add(args, "/dev/fd/%d", params->initrd_fd);
+		add(args, "/proc/self/fd/%d", params->initrd_fd);
 	}
 	add(args, "-append");
 	add(args, "%s", params->cmdline);

@@ -669,7 +669,7 @@ static void arguments_of_a_machine(void **state)
 	(void)state;
 	assert_int_equal(qemu_args_build(&params, &x86), 0);
 	assert_null(x86.argv[x86.count]);
-	assert_true(has(&x86, "vm-1") && has(&x86, "a=b,c -- d") && has(&x86, "/dev/fd/50"));
+	assert_true(has(&x86, "vm-1") && has(&x86, "a=b,c -- d") && has(&x86, "/proc/self/fd/50"));
 	assert_true(has(&x86, "4,sockets=1,cores=2,threads=2"));
 	assert_true(has(&x86, "tcg") && has(&x86, "i8042") && has(&x86, "guest_errors"));
 	assert_false(has(&x86, "-initrd"));
@@ -698,7 +698,7 @@ static void arguments_of_a_machine(void **state)
 	assert_true(has(&arm, "virt,gic-version=3,memory-backend=ram") && has(&arm, "cortex-a72"));
 	assert_true(has(&arm, "memory-backend-memfd,id=ram,size=128M,share=on,hugetlb=on,"
 			"hugetlbsize=2M"));
-	assert_true(has(&arm, "/dev/fd/54"));
+	assert_true(has(&arm, "/proc/self/fd/54"));
 	assert_false(has(&arm, "-d") || has(&arm, "i8042"));
 }
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <fcntl.h>
 #include <libfdt.h>
 #include <setjmp.h>
@@ -8,69 +7,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/buf.h"
 #include "boot/aarch64.h"
 #include "boot/bytes.h"
 #include "boot/cmdline.h"
+#include "boot/load.h"
+#include "boot/test_loading.h"
 
-#define KIB (UINT64_C(1) << 10)
-#define MIB (UINT64_C(1) << 20)
-#define GIB (UINT64_C(1) << 30)
 #define BASE AARCH64_MEM_START
 
-#define KERNEL_FAULT "System configuration error: Cannot load kernel due to invalid memory " \
-		     "configuration or invalid kernel image: "
-#define INITRD_FAULT "Error with initrd initialization: "
-
-/* A guest's memory, with nothing around it that could be touched by mistake. */
-
-struct guest {
-	struct guest_mem *mem;
-	uint8_t *data;		/* of its first region */
-	uint64_t size;
-	void *guards[2];
-};
-
-static void *guard(uint8_t *at)
-{
-	return mmap(at, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-}
-
-static struct guest make_guest(uint64_t size_bytes)
-{
-	struct guest_region regions[GUEST_REGIONS_MAX];
-	struct guest_mem_params params = { .regions = regions, .track_dirty = true };
-	struct guest guest;
-
-	params.region_count = aarch64_regions(size_bytes, regions);
-	assert_int_equal(guest_mem_new(&params, &guest.mem, NULL), 0);
-	guest.data = guest_mem_region_data(guest.mem, 0);
-	guest.size = regions[0].size_bytes;
-	madvise(guest.data, size_bytes, MADV_NOHUGEPAGE);	/* few pages are touched */
-	guest.guards[0] = guard(guest.data - 4096);
-	guest.guards[1] = guard(guest.data + size_bytes);
-	return guest;
-}
-
-static void guest_done_p(struct guest *guest)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(guest->guards); i++)
-		if (guest->guards[i] != MAP_FAILED)	/* something else is there already */
-			munmap(guest->guards[i], 4096);
-	guest_mem_free(guest->mem);
-}
-
 /* Kernels */
-
-struct file {
-	uint8_t data[8192];
-	size_t len;
-};
 
 #define TEXT_OFFSET	8
 #define IMAGE_SIZE	16
@@ -102,32 +50,6 @@ static struct file make_image(bool efi)
 	put_le32(sections + 40 + 16, IMAGE_LEN - 2048);
 	put_le32(sections + 40 + 20, 2048);
 	return f;
-}
-
-static struct file set64(struct file f, size_t at, uint64_t value)
-{
-	put_le64(f.data + at, value);
-	return f;
-}
-
-static int fd_of(const void *data, size_t len)
-{
-	int fd = memfd_create("test", MFD_CLOEXEC);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, data, len), (ssize_t)len);
-	return fd;
-}
-
-static struct image open_image(const struct file *f)
-{
-	CLEANUP(fd_close) int fd = fd_of(f->data, f->len);
-	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
-	struct image image = IMAGE_INIT;
-
-	if (image_open(fd, SQUIB_ARCH_AARCH64, &image, &fault) < 0)
-		fail_msg("%s", fault_text(&fault));
-	return image;
 }
 
 /* Machines */
@@ -186,55 +108,67 @@ static struct aarch64_boot_entry boots_with(const struct aarch64_boot_params *pa
 	return entry;
 }
 
+static int boots_or_leaves_the_entry(const struct guest *guest, const struct image *image,
+				     int initrd_fd, struct fault *fault)
+{
+	struct aarch64_boot_params params = make_params(guest, image);
+	struct aarch64_boot_entry entry = { .pc = 1, .fdt = 1 };
+	int r;
+
+	params.initrd_fd = initrd_fd;
+	r = aarch64_boot(&params, &entry, fault);
+	if (r < 0)
+		assert_true(entry.pc == 1 && entry.fdt == 1);
+	else
+		assert_true(entry.pc >= BASE + 2 * MIB && entry.pc < entry.fdt);
+	return r;
+}
+
+static const struct loader loader = {
+	SQUIB_ARCH_AARCH64, aarch64_regions, boots_or_leaves_the_entry,
+};
+
 static struct aarch64_boot_entry boots(const struct guest *guest, const struct file *f, int initrd_fd)
 {
-	CLEANUP(image_done) struct image image = open_image(f);
+	CLEANUP(image_done) struct image image = open_image(&loader, f);
 	struct aarch64_boot_params params = make_params(guest, &image);
 
 	params.initrd_fd = initrd_fd;
 	return boots_with(&params);
 }
 
-static void refused(const char *sentence, const struct aarch64_boot_params *params, const char *want)
-{
-	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
-	struct aarch64_boot_entry entry = { .pc = 1, .fdt = 1 };
+/* A machine and a kernel for it; what @params say can be changed before it boots. */
+struct machine {
+	struct guest guest;
+	struct image image;
+	struct aarch64_boot_params params;
+};
 
-	if (aarch64_boot(params, &entry, &fault) == 0)
-		fail_msg("%s: taken", sentence);
-	if (strcmp(fault_text(&fault), want) != 0)
-		fail_msg("%s: got \"%s\"", sentence, fault_text(&fault));
-	assert_true(entry.pc == 1 && entry.fdt == 1);
+static void machine_init(struct machine *machine, uint64_t mem_bytes)
+{
+	const struct file f = make_image(true);
+
+	machine->guest = make_guest(&loader, mem_bytes);
+	machine->image = open_image(&loader, &f);
+	machine->params = make_params(&machine->guest, &machine->image);
 }
 
-/* @change, if any, is made to the file after it was recognised. */
-static void refused_file(const char *sentence, const struct file *f, const struct file *change,
-			 uint64_t mem_bytes, int initrd_fd, const char *want)
+static void machine_done_p(struct machine *machine)
 {
-	CLEANUP(image_done) struct image image = open_image(f);
-	CLEANUP(guest_done) struct guest guest = make_guest(mem_bytes);
-	struct aarch64_boot_params params = make_params(&guest, &image);
-
-	if (change != NULL)
-		assert_int_equal(ftruncate(image.fd, (off_t)change->len), 0);
-	params.initrd_fd = initrd_fd;
-	refused(sentence, &params, want);
+	image_done_p(&machine->image);
+	guest_done_p(&machine->guest);
 }
 
-static bool all_are(const uint8_t *data, uint8_t value, size_t len)
+static const uint8_t *boots_with_tree(const struct machine *machine)
 {
-	for (size_t i = 0; i < len; i++)
-		if (data[i] != value)
-			return false;
-	return true;
+	return machine->guest.data + (boots_with(&machine->params).fdt - BASE);
 }
 
 /* Layout */
 
 static void memory_lies_around_the_hole(void **state)
 {
-	static const struct { const char *sentence; uint64_t size; struct guest_region want[3]; }
-	cases[] = {
+	static const struct regions_case cases[] = {
 		{ "small", 128 * MIB, { { 2 * GIB, 128 * MIB } } },
 		{ "a MiB less than up to the hole", 254 * GIB - MIB, { { 2 * GIB, 254 * GIB - MIB } } },
 		{ "up to the hole", 254 * GIB, { { 2 * GIB, 254 * GIB } } },
@@ -248,16 +182,7 @@ static void memory_lies_around_the_hole(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct guest_region regions[GUEST_REGIONS_MAX] = { 0 };
-		size_t count = aarch64_regions(cases[i].size, regions);
-
-		for (size_t j = 0; j < ARRAY_SIZE(cases[i].want); j++)
-			if ((j < count) != (cases[i].want[j].size_bytes != 0) ||
-			    regions[j].start != cases[i].want[j].start ||
-			    regions[j].size_bytes != cases[i].want[j].size_bytes)
-				fail_msg("%s: region %zu", cases[i].sentence, j);
-	}
+	check_regions(&loader, cases, ARRAY_SIZE(cases));
 }
 
 static void kernel_and_tree_are_where_they_belong_and_nothing_else(void **state)
@@ -275,7 +200,7 @@ static void kernel_and_tree_are_where_they_belong_and_nothing_else(void **state)
 		const struct file f = set64(set64(make_image(true), TEXT_OFFSET,
 						  cases[i].text_offset),
 					    IMAGE_SIZE, cases[i].size);
-		CLEANUP(guest_done) struct guest guest = make_guest(9 * MIB);
+		CLEANUP(guest_done) struct guest guest = make_guest(&loader, 9 * MIB);
 		struct aarch64_boot_entry entry = boots(&guest, &f, -1);
 		const uint64_t pc = entry.pc - BASE, fdt = 7 * MIB;
 		size_t tree_len = fdt_totalsize(guest.data + fdt);
@@ -293,19 +218,16 @@ static void kernel_and_tree_are_where_they_belong_and_nothing_else(void **state)
 
 static void it_needs_two_mib_in_front_and_two_behind(void **state)
 {
-	const struct file f = make_image(true);
-	CLEANUP(image_done) struct image image = open_image(&f);
-
 	(void)state;
 	for (uint64_t size = 4 * KIB; size <= 5 * MIB; size += 4 * KIB) {
-		CLEANUP(guest_done) struct guest guest = make_guest(size);
-		struct aarch64_boot_params params = make_params(&guest, &image);
+		CLEANUP(machine_done) struct machine m;
 
+		machine_init(&m, size);
 		if (size >= 4 * MIB + IMAGE_BYTES)
-			assert_int_equal(boots_with(&params).fdt, BASE + size - 2 * MIB);
+			assert_int_equal(boots_with(&m.params).fdt, BASE + size - 2 * MIB);
 		else
-			refused("too small", &params,
-				KERNEL_FAULT "The kernel needs more than 4 MiB of memory");
+			refused(&loader, "too small", &m.guest, &m.image, -1, LOAD_KERNEL_FAULT
+				"The kernel needs more than 4 MiB of memory");
 	}
 }
 
@@ -324,86 +246,46 @@ static void kernels_that_need_more_are_refused(void **state)
 		  "The kernel needs more than 522244 MiB of memory" },
 	};
 	const struct file exact = set64(good, IMAGE_SIZE, 60 * MIB);
-	CLEANUP(guest_done) struct guest guest = make_guest(64 * MIB);
+	CLEANUP(guest_done) struct guest guest = make_guest(&loader, 64 * MIB);
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		char want[512];
-
-		snprintf(want, sizeof(want), KERNEL_FAULT "%s", cases[i].want);
-		refused_file(cases[i].sentence, &cases[i].file, NULL, cases[i].mem, -1, want);
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		refused_kernel(&loader, cases[i].sentence, &cases[i].file, NULL, cases[i].mem,
+			       cases[i].want);
 	boots(&guest, &exact, -1);
 }
 
 static void what_is_no_image_is_refused(void **state)
 {
-	const struct file f = make_image(true);
-	CLEANUP(image_done) struct image image = open_image(&f);
-	CLEANUP(guest_done) struct guest guest = make_guest(64 * MIB);
-	struct aarch64_boot_params params = make_params(&guest, &image);
+	CLEANUP(machine_done) struct machine m;
 
 	(void)state;
-	image.format = IMAGE_ELF;
-	refused("ELF", &params, KERNEL_FAULT "Not a kernel image for aarch64");
-	image.format = IMAGE_BZIMAGE;
-	refused("bzImage", &params, KERNEL_FAULT "Not a kernel image for aarch64");
+	machine_init(&m, 64 * MIB);
+	m.image.format = IMAGE_ELF;
+	refused(&loader, "ELF", &m.guest, &m.image, -1,
+		LOAD_KERNEL_FAULT "Not a kernel image for aarch64");
+	m.image.format = IMAGE_BZIMAGE;
+	refused(&loader, "bzImage", &m.guest, &m.image, -1,
+		LOAD_KERNEL_FAULT "Not a kernel image for aarch64");
 }
 
-/* Whatever a file is cut to after it was recognised, it is refused; ASan watches. */
 static void every_truncation_is_refused(void **state)
 {
 	const struct file f = make_image(true);
-	CLEANUP(image_done) struct image image = open_image(&f);
-	CLEANUP(guest_done) struct guest guest = make_guest(8 * MIB);
-	struct aarch64_boot_params params = make_params(&guest, &image);
 
 	(void)state;
-	for (size_t len = f.len; len-- > 0;) {
-		assert_int_equal(ftruncate(image.fd, (off_t)len), 0);
-		refused("cut", &params, KERNEL_FAULT "The image is truncated");
-	}
+	every_truncation_is_survived_of(&loader, &f, f.len);
 }
 
 static void random_damage_is_survived(void **state)
 {
-	const struct file originals[] = { make_image(true), make_image(false) };
-	CLEANUP(guest_done) struct guest guest = make_guest(8 * MIB);
+	const struct original originals[] = { { make_image(true), 336 }, { make_image(false), 336 } };
 
 	(void)state;
-	srandom(1);
-	for (int i = 0; i < 20000; i++) {
-		CLEANUP(image_done) struct image image = IMAGE_INIT;
-		struct file f = originals[i % 2];
-		int fd;
-
-		for (long n = random() % 4 + 1; n > 0; n--)
-			f.data[(size_t)random() % 336] = (uint8_t)random();
-		fd = fd_of(f.data, f.len);
-		if (image_open(fd, SQUIB_ARCH_AARCH64, &image, NULL) == 0) {
-			struct aarch64_boot_params params = make_params(&guest, &image);
-			struct aarch64_boot_entry entry = { 0 };
-
-			params.initrd_fd = i % 3 == 0 ? fd : -1;
-			if (aarch64_boot(&params, &entry, NULL) == 0)
-				assert_true(entry.pc >= BASE + 2 * MIB && entry.pc < entry.fdt);
-		}
-		close(fd);
-	}
+	random_damage_is_survived_of(&loader, originals, ARRAY_SIZE(originals), 20000);
 }
 
 /* initrd */
-
-static int make_initrd(uint64_t len)
-{
-	int fd = memfd_create("initrd", MFD_CLOEXEC);
-
-	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, (off_t)len), 0);
-	assert_int_equal(pwrite(fd, "first", 5, 0), 5);
-	assert_int_equal(pwrite(fd, "last", 4, (off_t)len - 4), 4);
-	return fd;
-}
 
 static uint64_t get_u64(const void *tree, const char *path, const char *name)
 {
@@ -436,19 +318,17 @@ static void the_initrd_is_as_high_as_it_can_be(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		CLEANUP(fd_close) int fd = make_initrd(cases[i].len);
-		CLEANUP(guest_done) struct guest guest = make_guest(cases[i].mem);
+		CLEANUP(guest_done) struct guest guest = make_guest(&loader, cases[i].mem);
 		uint64_t start = cases[i].start;
 		const void *tree;
 
 		if (start == 0) {
-			refused_file(cases[i].sentence, &f, NULL, cases[i].mem, fd,
-				     INITRD_FAULT "Failed to compute the initrd address..");
+			refused_initrd(&loader, cases[i].sentence, &f, cases[i].mem, fd,
+				       "Failed to compute the initrd address..");
 			continue;
 		}
 		tree = guest.data + (boots(&guest, &f, fd).fdt - BASE);
-		if (memcmp(guest.data + start, "first", 5) != 0 ||
-		    memcmp(guest.data + start + cases[i].len - 4, "last", 4) != 0)
-			fail_msg("%s: it is not there", cases[i].sentence);
+		initrd_is_at(cases[i].sentence, &guest, start, cases[i].len);
 		assert_int_equal(get_u64(tree, "/chosen", "linux,initrd-start"), BASE + start);
 		assert_int_equal(get_u64(tree, "/chosen", "linux,initrd-end"),
 				 BASE + start + cases[i].len);
@@ -458,17 +338,9 @@ static void the_initrd_is_as_high_as_it_can_be(void **state)
 static void initrds_that_are_refused(void **state)
 {
 	const struct file f = make_image(true);
-	CLEANUP(fd_close) int empty = memfd_create("empty", MFD_CLOEXEC);
-	CLEANUP(fd_close) int dir = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	(void)state;
-	refused_file("an empty file", &f, NULL, 8 * MIB, empty,
-		     INITRD_FAULT "Cannot load initrd due to an invalid memory configuration..");
-	refused_file("a directory", &f, NULL, 64 * MIB, dir,
-		     INITRD_FAULT "Cannot load initrd due to an invalid image: Is a directory "
-		     "(os error 21).");
-	refused_file("not open", &f, NULL, 8 * MIB, 1000000,
-		     INITRD_FAULT "Cannot image metadata: Bad file descriptor (os error 9).");
+	what_is_no_initrd_is_refused(&loader, &f);
 }
 
 /* The tree */
@@ -643,19 +515,17 @@ static void the_tree_is_upstreams(void **state)
 		"  reg 0 40004000 0 1000\n"
 		"  interrupts 0 3 1\n"
 		"  interrupt-parent 1\n";
-	const struct file f = make_image(true);
-	CLEANUP(image_done) struct image image = open_image(&f);
-	CLEANUP(guest_done) struct guest guest = make_guest(128 * MIB);
 	CLEANUP(fd_close) int initrd_fd = make_initrd(100);
 	CLEANUP(buf_done) struct buf text = BUF_INIT;
-	struct aarch64_boot_params params = make_params(&guest, &image);
+	CLEANUP(machine_done) struct machine m;
 
 	(void)state;
-	params.initrd_fd = initrd_fd;
-	params.gic = &gicv3_its;
-	params.caches = caches;
-	params.cache_count = ARRAY_SIZE(caches);
-	print_tree(guest.data + (boots_with(&params).fdt - BASE), &text);
+	machine_init(&m, 128 * MIB);
+	m.params.initrd_fd = initrd_fd;
+	m.params.gic = &gicv3_its;
+	m.params.caches = caches;
+	m.params.cache_count = ARRAY_SIZE(caches);
+	print_tree(boots_with_tree(&m), &text);
 	for (size_t i = 0; i <= strlen(want); i++)	/* cmocka would print the first lines only */
 		if (buf_str(&text)[i] != want[i])
 			fail_msg("from here on it differs: %s", buf_str(&text) + i);
@@ -764,80 +634,56 @@ static const struct { const char *sentence; unsigned int vcpus; size_t devices, 
 	{ "the largest with GICv2", 32, 92, 8, &gicv2, true, 256 * MIB },
 };
 
-static struct aarch64_boot_params machine(size_t i, const struct guest *guest,
-					  const struct image *image)
+static void machine_init_as(struct machine *machine, size_t i, uint64_t mem_bytes)
 {
-	struct aarch64_boot_params params = make_params(guest, image);
-
-	params.vcpu_count = machines[i].vcpus;
-	params.device_count = machines[i].devices;
-	params.caches = all_caches;
-	params.cache_count = machines[i].caches;
-	params.gic = machines[i].gic;
-	params.serial = machines[i].serial;
-	return params;
+	machine_init(machine, mem_bytes);
+	machine->params.vcpu_count = machines[i].vcpus;
+	machine->params.device_count = machines[i].devices;
+	machine->params.caches = all_caches;
+	machine->params.cache_count = machines[i].caches;
+	machine->params.gic = machines[i].gic;
+	machine->params.serial = machines[i].serial;
 }
 
 static void trees_of_all_machines_are_sound(void **state)
 {
-	const struct file f = make_image(true);
-	CLEANUP(image_done) struct image image = open_image(&f);
-
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(machines); i++) {
-		CLEANUP(guest_done) struct guest guest = make_guest(machines[i].mem);
-		struct aarch64_boot_params params = machine(i, &guest, &image);
+		CLEANUP(machine_done) struct machine m;
 
-		check_tree(guest.data + (boots_with(&params).fdt - BASE), &params);
+		machine_init_as(&m, i, machines[i].mem);
+		check_tree(boots_with_tree(&m), &m.params);
 	}
-}
-
-/* In directory $0 */
-static int run(const char *dir, const char *script)
-{
-	char command[4096];
-	int status;
-
-	snprintf(command, sizeof(command), "sh -c 'cd $0 && %s' %s", script, dir);
-	status = system(command);
-	return status >= 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 /* It would remark of what it wrote itself, where phandles are mere numbers: hence -q. */
 static void dtc_has_nothing_to_remark(void **state)
 {
-	const struct file f = make_image(true);
-	CLEANUP(image_done) struct image image = open_image(&f);
-	char dir[] = "/tmp/squib-fdt-XXXXXX", path[64];
+	char dir[] = "/tmp/squib-fdt-XXXXXX";
 
 	(void)state;
-	if (system("dtc -v >/dev/null 2>&1") != 0) {
-		print_message("there is no dtc\n");
-		skip();
-	}
+	skip_without("dtc");
 	assert_non_null(mkdtemp(dir));
-	snprintf(path, sizeof(path), "%s/tree.dtb", dir);
 	for (size_t i = 0; i < ARRAY_SIZE(machines); i++) {
-		CLEANUP(guest_done) struct guest guest = make_guest(machines[i].mem);
-		struct aarch64_boot_params params = machine(i, &guest, &image);
-		const void *tree = guest.data + (boots_with(&params).fdt - BASE);
-		FILE *file = fopen(path, "w");
+		CLEANUP(machine_done) struct machine m;
+		const void *tree;
 
-		assert_non_null(file);
-		assert_int_equal(fwrite(tree, fdt_totalsize(tree), 1, file), 1);
-		fclose(file);
-		if (run(dir, "dtc -I dtb -O dts -o tree.dts tree.dtb 2>remarks && ! test -s remarks && "
-			     "dtc -q -I dts -O dtb -o again.dtb tree.dts && "
-			     "dtc -I dtb -O dts -o again.dts again.dtb && cmp tree.dts again.dts") != 0)
+		machine_init_as(&m, i, machines[i].mem);
+		tree = boots_with_tree(&m);
+		write_file(dir, "tree.dtb", tree, fdt_totalsize(tree));
+		if (run_in(dir, "dtc -I dtb -O dts -o tree.dts tree.dtb 2>remarks && "
+				"! test -s remarks && dtc -q -I dts -O dtb -o again.dtb tree.dts && "
+				"dtc -I dtb -O dts -o again.dts again.dtb && cmp tree.dts again.dts",
+			   "") != 0)
 			fail_msg("%s: dtc finds fault with it, see %s", machines[i].sentence, dir);
 	}
-	run(dir, "rm -r $0");
+	run_in(dir, "rm -r $0", "");
 }
 
 static void memory_beyond_the_hole_is_told(void **state)
 {
 	const struct file f = make_image(true);
-	CLEANUP(guest_done) struct guest guest = make_guest(254 * GIB + 5 * MIB);
+	CLEANUP(guest_done) struct guest guest = make_guest(&loader, 254 * GIB + 5 * MIB);
 	const uint64_t want[] = { BASE + 2 * MIB, 254 * GIB - 2 * MIB, 512 * GIB, 5 * MIB };
 	const uint8_t *tree = guest.data + (boots(&guest, &f, -1).fdt - BASE);
 	const uint8_t *reg;
@@ -883,21 +729,19 @@ static void cpus_share_caches_as_on_the_host(void **state)
 		{ "shared by more than can be counted with", 4,
 		  { { 2, UNIFIED, 1, 1, 1, UINT32_MAX } }, 1, 1 },
 	};
-	const struct file f = make_image(true);
-	CLEANUP(image_done) struct image image = open_image(&f);
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		CLEANUP(guest_done) struct guest guest = make_guest(8 * MIB);
-		struct aarch64_boot_params params = make_params(&guest, &image);
+		CLEANUP(machine_done) struct machine m;
 		size_t nodes = 0;
 		const void *tree;
 
-		params.vcpu_count = cases[i].vcpus;
-		params.caches = cases[i].caches;
-		params.cache_count = cases[i].count;
-		tree = guest.data + (boots_with(&params).fdt - BASE);
-		check_tree(tree, &params);
+		machine_init(&m, 8 * MIB);
+		m.params.vcpu_count = cases[i].vcpus;
+		m.params.caches = cases[i].caches;
+		m.params.cache_count = cases[i].count;
+		tree = boots_with_tree(&m);
+		check_tree(tree, &m.params);
 		for (int n = -1; (n = fdt_node_offset_by_compatible(tree, n, "cache")) >= 0;)
 			nodes++;
 		if (nodes != cases[i].nodes)
@@ -913,35 +757,31 @@ static void cpus_share_caches_as_on_the_host(void **state)
 
 static void the_longest_command_line_is_told(void **state)
 {
-	const struct file f = make_image(true);
-	CLEANUP(image_done) struct image image = open_image(&f);
-	CLEANUP(guest_done) struct guest guest = make_guest(256 * MIB);
-	struct aarch64_boot_params params = machine(5, &guest, &image);
+	CLEANUP(machine_done) struct machine m;
 	char line[CMDLINE_MAX] = "";
 
 	(void)state;
+	machine_init_as(&m, 5, 256 * MIB);
 	memset(line, '~', CMDLINE_MAX - 1);
-	params.cmdline = line;
-	check_tree(guest.data + (boots_with(&params).fdt - BASE), &params);
-	params.cmdline = "";
-	check_tree(guest.data + (boots_with(&params).fdt - BASE), &params);
+	m.params.cmdline = line;
+	check_tree(boots_with_tree(&m), &m.params);
+	m.params.cmdline = "";
+	check_tree(boots_with_tree(&m), &m.params);
 }
 
 static void without_a_seed_the_hosts_is_told(void **state)
 {
-	const struct file f = make_image(true);
-	CLEANUP(image_done) struct image image = open_image(&f);
 	uint8_t seeds[2][64];
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(seeds); i++) {
-		CLEANUP(guest_done) struct guest guest = make_guest(8 * MIB);
-		struct aarch64_boot_params params = make_params(&guest, &image);
+		CLEANUP(machine_done) struct machine m;
 		const void *tree, *value;
 		int len;
 
-		params.rng_seed = NULL;
-		tree = guest.data + (boots_with(&params).fdt - BASE);
+		machine_init(&m, 8 * MIB);
+		m.params.rng_seed = NULL;
+		tree = boots_with_tree(&m);
 		value = fdt_getprop(tree, fdt_path_offset(tree, "/chosen"), "rng-seed", &len);
 		assert_int_equal(len, sizeof(seeds[i]));
 		memcpy(seeds[i], value, sizeof(seeds[i]));
@@ -953,34 +793,23 @@ static void without_a_seed_the_hosts_is_told(void **state)
 
 static void what_is_written_is_dirty(void **state)
 {
-	const struct file f = make_image(true);
-	CLEANUP(image_done) struct image image = open_image(&f);
-	CLEANUP(guest_done) struct guest guest = make_guest(8 * MIB);
 	CLEANUP(fd_close) int initrd_fd = make_initrd(5000);
-	uint64_t bitmap[8 * MIB / 4096 / 64] = { 0 };
-	struct aarch64_boot_params params = machine(5, &guest, &image);
+	CLEANUP(machine_done) struct machine m;
 
 	(void)state;
-	params.initrd_fd = initrd_fd;
-	boots_with(&params);
-	guest_mem_take_dirty(guest.mem, 0, bitmap);
-	for (size_t page = 0; page < guest.size / 4096; page++)
-		if (!all_are(guest.data + page * 4096, 0, 4096) &&
-		    (bitmap[page / 64] >> page % 64 & 1) == 0)
-			fail_msg("page %zu was written to", page);
+	machine_init_as(&m, 5, 8 * MIB);
+	m.params.initrd_fd = initrd_fd;
+	boots_with(&m.params);
+	written_pages_are_dirty(&m.guest);
 }
 
 static void boot_kernel(const char *path)
 {
-	CLEANUP(guest_done) struct guest guest = make_guest(256 * MIB);
+	CLEANUP(guest_done) struct guest guest = make_guest(&loader, 256 * MIB);
 	CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	CLEANUP(image_done) struct image image = IMAGE_INIT;
-	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
-	struct aarch64_boot_params params;
+	CLEANUP(image_done) struct image image = open_image_fd(&loader, fd);
+	struct aarch64_boot_params params = make_params(&guest, &image);
 
-	if (image_open(fd, SQUIB_ARCH_AARCH64, &image, &fault) < 0)
-		fail_msg("%s", fault_text(&fault));
-	params = make_params(&guest, &image);
 	assert_int_equal(boots_with(&params).pc, BASE + 2 * MIB + image.text_offset);
 }
 

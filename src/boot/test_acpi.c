@@ -6,13 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "boot/acpi.h"
 #include "boot/aml.h"
 #include "boot/bytes.h"
+#include "boot/test_files.h"
 
 #define ADDRESS 0xe0000u
 
@@ -380,17 +380,6 @@ static void too_many_resources_are_refused(void **state)
 
 /* iasl */
 
-/* In directory $0, for table $1. */
-static int run(const char *script, const char *dir, const char *name)
-{
-	char command[4096];
-	int status;
-
-	snprintf(command, sizeof(command), "sh -c 'cd $0 && %s' %s %s", script, dir, name);
-	status = system(command);
-	return status >= 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
 static void read_file(const char *path, uint8_t *data, size_t len)
 {
 	FILE *file = fopen(path, "r");
@@ -406,18 +395,14 @@ static void compile_again(const char *dir, const char *name, const uint8_t *tabl
 {
 	uint8_t *again = malloc(len);
 	char path[4096];
-	FILE *file;
 
 	assert_non_null(again);
-	snprintf(path, sizeof(path), "%s/%s.dat", dir, name);
-	file = fopen(path, "w");
-	assert_non_null(file);
-	assert_int_equal(fwrite(table, 1, len, file), len);
-	fclose(file);
-	if (run("iasl -d $1.dat >$1.log 2>&1", dir, name) != 0 ||
-	    run("! grep -iE \"warning|error|invalid\" $1.log", dir, name) != 0 ||
-	    run("iasl -we $1.dsl >$1.log 2>&1", dir, name) != 0 ||
-	    run("grep -q \"0 Errors, 0 Warnings, 0 Remarks\" $1.log", dir, name) != 0)
+	snprintf(path, sizeof(path), "%s.dat", name);
+	write_file(dir, path, table, len);
+	if (run_in(dir, "iasl -d $1.dat >$1.log 2>&1", name) != 0 ||
+	    run_in(dir, "! grep -iE \"warning|error|invalid\" $1.log", name) != 0 ||
+	    run_in(dir, "iasl -we $1.dsl >$1.log 2>&1", name) != 0 ||
+	    run_in(dir, "grep -q \"0 Errors, 0 Warnings, 0 Remarks\" $1.log", name) != 0)
 		fail_msg("iasl finds fault with %s, see %s", name, dir);
 	snprintf(path, sizeof(path), "%s/%s.aml", dir, name);
 	read_file(path, again, len);
@@ -435,10 +420,7 @@ static void iasl_has_nothing_to_remark(void **state)
 	char dir[] = "/tmp/squib-acpi-XXXXXX";
 
 	(void)state;
-	if (system("iasl -v >/dev/null 2>&1") != 0) {
-		print_message("there is no iasl\n");
-		skip();
-	}
+	skip_without("iasl");
 	assert_non_null(mkdtemp(dir));
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		CLEANUP(area_done) struct area area = make_tables(cases[i].vcpus, cases[i].devices);
@@ -454,7 +436,7 @@ static void iasl_has_nothing_to_remark(void **state)
 		table = table_at(&area, dsdt, "DSDT", &len);
 		compile_again(dir, "DSDT", table, len);
 	}
-	run("rm -r $0", dir, "");
+	run_in(dir, "rm -r $0", "");
 }
 
 int main(void)

@@ -8,31 +8,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
 #include <cmocka.h>
 
+#include "boot/bytes.h"
 #include "boot/cmdline.h"
 #include "boot/decompress.h"
 #include "boot/image.h"
-
-#define ROOM 32768
-
-struct file {
-	uint8_t data[ROOM];
-	size_t len;
-};
-
-static int fd_of(const void *data, size_t len)
-{
-	int fd = memfd_create("test", MFD_CLOEXEC);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, data, len), (ssize_t)len);
-	return fd;
-}
+#include "boot/test_files.h"
 
 static int open_bytes(const void *data, size_t len, enum squib_arch arch, struct image *image,
 		      struct fault *fault)
@@ -125,7 +110,7 @@ static struct file gzip(struct file plain)
 {
 	struct file f = { 0 };
 	z_stream z = { .next_in = plain.data, .avail_in = (uInt)plain.len,
-		       .next_out = f.data, .avail_out = ROOM };
+		       .next_out = f.data, .avail_out = FILE_LEN_MAX };
 
 	assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY), Z_OK);
 	assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
@@ -138,7 +123,7 @@ static struct file zstd(struct file plain)
 {
 	struct file f = { 0 };
 
-	f.len = ZSTD_compress(f.data, ROOM, plain.data, plain.len, 3);
+	f.len = ZSTD_compress(f.data, FILE_LEN_MAX, plain.data, plain.len, 3);
 	assert_false(ZSTD_isError(f.len));
 	return f;
 }
@@ -204,9 +189,6 @@ static void every_truncation_is_refused(void **state)
 	}
 }
 
-static void set16(struct file *f, size_t at, uint16_t value) { memcpy(f->data + at, &value, 2); }
-static void set64(struct file *f, size_t at, uint64_t value) { memcpy(f->data + at, &value, 8); }
-
 static void refused(struct file f, enum squib_arch arch, const char *want)
 {
 	CLEANUP(image_done) struct image image = IMAGE_INIT;
@@ -226,33 +208,33 @@ static void hostile_and_foreign_headers_are_refused_by_name(void **state)
 	refused(make_bzimage(), SQUIB_ARCH_AARCH64, "The image is a bzImage, the guest is aarch64");
 	refused(make_elf(), SQUIB_ARCH_AARCH64, "The image is ELF for x86_64, the guest is aarch64");
 	f = make_elf();
-	set16(&f, 18, EM_AARCH64);
+	put_le16(f.data + 18, EM_AARCH64);
 	refused(f, SQUIB_ARCH_X86_64, "another architecture");
 	refused(f, SQUIB_ARCH_AARCH64, "needs an Image file");
 	f = make_elf();
 	f.data[EI_CLASS] = ELFCLASS32;
 	refused(f, SQUIB_ARCH_X86_64, "not 64-bit");
 	f = make_elf();
-	set16(&f, 16, ET_CORE);
+	put_le16(f.data + 16, ET_CORE);
 	refused(f, SQUIB_ARCH_X86_64, "not an executable");
 	f = make_elf();
-	set16(&f, 56, 65535);			/* e_phnum */
+	put_le16(f.data + 56, 65535);			/* e_phnum */
 	refused(f, SQUIB_ARCH_X86_64, "bad program headers");
 	f = make_elf();
-	set64(&f, 32, UINT64_MAX - 8);		/* e_phoff */
+	put_le64(f.data + 32, UINT64_MAX - 8);		/* e_phoff */
 	refused(f, SQUIB_ARCH_X86_64, "bad program headers");
 	f = make_elf();
-	set64(&f, 64 + 8, UINT64_MAX);		/* p_offset */
+	put_le64(f.data + 64 + 8, UINT64_MAX);		/* p_offset */
 	refused(f, SQUIB_ARCH_X86_64, "out of bounds");
 	f = make_elf();
-	set64(&f, 64 + 24, UINT64_MAX - 100);	/* p_paddr */
+	put_le64(f.data + 64 + 24, UINT64_MAX - 100);	/* p_paddr */
 	refused(f, SQUIB_ARCH_X86_64, "out of bounds");
 	f = make_elf();
-	set64(&f, 64 + 40, 100);		/* p_memsz below p_filesz */
+	put_le64(f.data + 64 + 40, 100);		/* p_memsz below p_filesz */
 	refused(f, SQUIB_ARCH_X86_64, "out of bounds");
 	f = make_elf();
-	set16(&f, 64, PT_NULL);
-	set16(&f, 64 + 56, PT_NULL);
+	put_le16(f.data + 64, PT_NULL);
+	put_le16(f.data + 64 + 56, PT_NULL);
 	refused(f, SQUIB_ARCH_X86_64, "nothing to load");
 	f = make_bzimage();
 	f.data[0x206] = 6;
@@ -267,13 +249,13 @@ static void hostile_and_foreign_headers_are_refused_by_name(void **state)
 	f.data[0x1f5] = 0;
 	refused(f, SQUIB_ARCH_X86_64, "no kernel in it");
 	f = make_bzimage();
-	set64(&f, 0x258, UINT64_MAX);		/* pref_address */
+	put_le64(f.data + 0x258, UINT64_MAX);		/* pref_address */
 	refused(f, SQUIB_ARCH_X86_64, "bad header");
 	f = make_arm64();
 	f.data[24] |= 1;
 	refused(f, SQUIB_ARCH_AARCH64, "big-endian");
 	f = make_arm64();
-	set64(&f, 8, UINT64_MAX);		/* text_offset */
+	put_le64(f.data + 8, UINT64_MAX);		/* text_offset */
 	refused(f, SQUIB_ARCH_AARCH64, "bad header");
 	f = (struct file){ .data = "MZ\0\0zimg", .len = 64 };
 	refused(f, SQUIB_ARCH_AARCH64, "zboot");
@@ -296,11 +278,11 @@ static void pe_headers_that_are_refused(void **state)
 	f.data[PE + 6] = 97;			/* sections */
 	refused(f, SQUIB_ARCH_AARCH64, "The Image has a bad PE header");
 	f = make_arm64_efi();
-	set16(&f, PE + 4, 0x8664);
+	put_le16(f.data + PE + 4, 0x8664);
 	refused(f, SQUIB_ARCH_AARCH64, "The Image's PE header is for another architecture (machine "
 		"0x8664)");
 	f = make_arm64_efi();
-	set16(&f, 60, 4096 - 23);
+	put_le16(f.data + 60, 4096 - 23);
 	refused(f, SQUIB_ARCH_AARCH64, "The Image is truncated: its header tells of 4097 bytes, the "
 		"file has 4096");
 	f = make_arm64_efi();
@@ -308,7 +290,7 @@ static void pe_headers_that_are_refused(void **state)
 	refused(f, SQUIB_ARCH_AARCH64, "The Image is truncated: its header tells of 4294967319 bytes, "
 		"the file has 4096");
 	f = make_arm64_efi();
-	set16(&f, PE + 20, 4096 - 2 * 40 - 24 - PE + 1);
+	put_le16(f.data + PE + 20, 4096 - 2 * 40 - 24 - PE + 1);
 	refused(f, SQUIB_ARCH_AARCH64, "The Image is truncated: its header tells of 4097 bytes, the "
 		"file has 4096");
 	f = make_arm64_efi();
@@ -341,9 +323,9 @@ static void what_the_header_of_an_image_tells(void **state)
 		const size_t j = i / 2;
 		struct file f = i % 2 == 0 ? make_arm64() : make_arm64_efi();
 
-		set64(&f, 8, cases[j].text_offset);
-		set64(&f, 16, cases[j].image_size);
-		set64(&f, 24, cases[j].flags);
+		put_le64(f.data + 8, cases[j].text_offset);
+		put_le64(f.data + 16, cases[j].image_size);
+		put_le64(f.data + 24, cases[j].flags);
 		assert_int_equal(open_bytes(f.data, f.len, SQUIB_ARCH_AARCH64, &image, NULL), 0);
 		if (image.page_bytes != cases[j].page_bytes ||
 		    image.text_offset != cases[j].want_offset ||

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <elf.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,65 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 #include "boot/bytes.h"
+#include "boot/test_loading.h"
 #include "boot/x86_64.h"
 #include "boot/x86_64_internal.h"
 
-#define MIB (UINT64_C(1) << 20)
-#define GIB (UINT64_C(1) << 30)
-
-#define KERNEL_FAULT "System configuration error: Cannot load kernel due to invalid memory " \
-		     "configuration or invalid kernel image: "
-
-/* A guest's memory, with nothing around it that could be touched by mistake. */
-
-struct guest {
-	struct guest_mem *mem;
-	uint8_t *data;		/* of its first region */
-	uint64_t size;
-	void *guards[2];
-};
-
-static void *guard(uint8_t *at)
-{
-	return mmap(at, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-}
-
-static struct guest make_guest(uint64_t size_bytes)
-{
-	struct guest_region regions[GUEST_REGIONS_MAX];
-	struct guest_mem_params params = { .regions = regions, .track_dirty = true };
-	struct guest guest;
-
-	params.region_count = x86_64_regions(size_bytes, regions);
-	assert_int_equal(guest_mem_new(&params, &guest.mem, NULL), 0);
-	guest.data = guest_mem_region_data(guest.mem, 0);
-	guest.size = regions[0].size_bytes;
-	madvise(guest.data, size_bytes, MADV_NOHUGEPAGE);	/* few pages are touched */
-	guest.guards[0] = guard(guest.data - 4096);
-	guest.guards[1] = guard(guest.data + size_bytes);
-	return guest;
-}
-
-static void guest_done_p(struct guest *guest)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(guest->guards); i++)
-		if (guest->guards[i] != MAP_FAILED)	/* something else is there already */
-			munmap(guest->guards[i], 4096);
-	guest_mem_free(guest->mem);
-}
-
 /* Kernels */
-
-struct file {
-	uint8_t data[16384];
-	size_t len;
-};
 
 #define ELF_PHDRS	64
 #define ELF_TEXT	512
@@ -130,26 +79,6 @@ static struct file make_bzimage(void)	/* wants to be at 2 MiB, needs 1 MiB there
 	return f;
 }
 
-static int fd_of(const void *data, size_t len)
-{
-	int fd = memfd_create("test", MFD_CLOEXEC);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, data, len), (ssize_t)len);
-	return fd;
-}
-
-static struct image open_image(const struct file *f)
-{
-	CLEANUP(fd_close) int fd = fd_of(f->data, f->len);
-	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
-	struct image image = IMAGE_INIT;
-
-	if (image_open(fd, SQUIB_ARCH_X86_64, &image, &fault) < 0)
-		fail_msg("%s", fault_text(&fault));
-	return image;
-}
-
 static const struct x86_64_virtio devices[] = { { 0xc0001000, 5 }, { 0xc0002000, 6 } };
 
 static int boot(const struct guest *guest, const struct image *image, int initrd_fd,
@@ -163,36 +92,30 @@ static int boot(const struct guest *guest, const struct image *image, int initrd
 	return x86_64_boot(&params, entry, fault);
 }
 
+static int boots_or_leaves_the_entry(const struct guest *guest, const struct image *image,
+				     int initrd_fd, struct fault *fault)
+{
+	struct x86_64_boot_entry entry = { .rip = 1 };
+	int r = boot(guest, image, initrd_fd, &entry, fault);
+
+	if (r < 0)
+		assert_int_equal(entry.rip, 1);
+	return r;
+}
+
+static const struct loader loader = {
+	SQUIB_ARCH_X86_64, x86_64_regions, boots_or_leaves_the_entry,
+};
+
 static struct x86_64_boot_entry boots(const struct guest *guest, const struct file *f, int initrd_fd)
 {
-	CLEANUP(image_done) struct image image = open_image(f);
+	CLEANUP(image_done) struct image image = open_image(&loader, f);
 	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
 	struct x86_64_boot_entry entry;
 
 	if (boot(guest, &image, initrd_fd, &entry, &fault) < 0)
 		fail_msg("%s", fault_text(&fault));
 	return entry;
-}
-
-/* @change, if any, is made to the file after it was recognised. */
-static void refused_after(const char *sentence, struct file f, const struct file *change,
-			  uint64_t mem_bytes, int initrd_fd, const char *want)
-{
-	CLEANUP(image_done) struct image image = open_image(&f);
-	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
-	CLEANUP(guest_done) struct guest guest = make_guest(mem_bytes);
-	struct x86_64_boot_entry entry = { .rip = 1 };
-
-	if (change != NULL) {
-		assert_int_equal(ftruncate(image.fd, (off_t)change->len), 0);
-		assert_int_equal(pwrite(image.fd, change->data, change->len, 0),
-				 (ssize_t)change->len);
-	}
-	if (boot(&guest, &image, initrd_fd, &entry, &fault) == 0)
-		fail_msg("%s: taken", sentence);
-	if (strcmp(fault_text(&fault), want) != 0)
-		fail_msg("%s: got \"%s\"", sentence, fault_text(&fault));
-	assert_int_equal(entry.rip, 1);
 }
 
 /* What was written: all that is not zero lies in one of the ranges. */
@@ -213,20 +136,11 @@ static void written_only_in(const struct guest *guest, const struct range *range
 	}
 }
 
-static bool all_are(const uint8_t *data, uint8_t value, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if (data[i] != value)
-			return false;
-	return true;
-}
-
 /* Regions */
 
 static void memory_lies_around_the_holes(void **state)
 {
-	static const struct { const char *sentence; uint64_t size; struct guest_region want[4]; }
-	cases[] = {
+	static const struct regions_case cases[] = {
 		{ "small", 128 * MIB, { { 0, 128 * MIB } } },
 		{ "up to the first hole", 3 * GIB, { { 0, 3 * GIB } } },
 		{ "a MiB beyond it", 3 * GIB + MIB, { { 0, 3 * GIB }, { 4 * GIB, MIB } } },
@@ -239,16 +153,7 @@ static void memory_lies_around_the_holes(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct guest_region regions[GUEST_REGIONS_MAX] = { 0 };
-		size_t count = x86_64_regions(cases[i].size, regions);
-
-		for (size_t j = 0; j < ARRAY_SIZE(regions); j++)
-			if ((j < count) != (cases[i].want[j].size_bytes != 0) ||
-			    regions[j].start != cases[i].want[j].start ||
-			    regions[j].size_bytes != cases[i].want[j].size_bytes)
-				fail_msg("%s: region %zu", cases[i].sentence, j);
-	}
+	check_regions(&loader, cases, ARRAY_SIZE(cases));
 }
 
 /* PVH */
@@ -286,7 +191,7 @@ static void check_start_info(const struct guest *guest, uint64_t initrd, uint64_
 
 static void a_tiny_kernel_with_a_pvh_note_needs_two_mib(void **state)
 {
-	CLEANUP(guest_done) struct guest guest = make_guest(2 * MIB);
+	CLEANUP(guest_done) struct guest guest = make_guest(&loader, 2 * MIB);
 	const struct file f = make_elf(MIB, true);
 	struct x86_64_boot_entry entry = boots(&guest, &f, -1);
 	static const struct range ranges[] = {
@@ -307,14 +212,14 @@ static void a_tiny_kernel_with_a_pvh_note_needs_two_mib(void **state)
 static void a_kernel_may_end_with_the_memory(void **state)
 {
 	const struct file f = make_elf(4 * MIB - ELF_END, true);
-	CLEANUP(guest_done) struct guest guest = make_guest(4 * MIB);
+	CLEANUP(guest_done) struct guest guest = make_guest(&loader, 4 * MIB);
 	struct file longer = f;
 
 	(void)state;
 	boots(&guest, &f, -1);
 	put_le64(longer.data + ELF_PHDRS + 56 + 40, ELF_END - 0x2000 + 1);	/* p_memsz */
-	refused_after("a byte more", longer, NULL, 4 * MIB, -1,
-		      KERNEL_FAULT "The kernel needs more than 4 MiB of memory");
+	refused_kernel(&loader, "a byte more", &longer, NULL, 4 * MIB,
+		       "The kernel needs more than 4 MiB of memory");
 }
 
 /* The 64-bit entry */
@@ -364,7 +269,7 @@ static void check_zero_page(const struct guest *guest, uint64_t initrd, uint64_t
 
 static void an_elf_kernel_without_a_note_has_the_64_bit_entry(void **state)
 {
-	CLEANUP(guest_done) struct guest guest = make_guest(4 * MIB);
+	CLEANUP(guest_done) struct guest guest = make_guest(&loader, 4 * MIB);
 	const struct file f = make_elf(2 * MIB, false);
 	struct x86_64_boot_entry entry = boots(&guest, &f, -1);
 
@@ -379,7 +284,7 @@ static void an_elf_kernel_without_a_note_has_the_64_bit_entry(void **state)
 
 static void a_bzimage_is_put_where_it_wants_to_be(void **state)
 {
-	CLEANUP(guest_done) struct guest guest = make_guest(4 * MIB);
+	CLEANUP(guest_done) struct guest guest = make_guest(&loader, 4 * MIB);
 	CLEANUP(fd_close) int initrd_fd = fd_of("initrd", 6);
 	const struct file f = make_bzimage();
 	struct x86_64_boot_entry entry = boots(&guest, &f, initrd_fd);
@@ -415,7 +320,7 @@ static void of_a_setup_header_no_more_is_copied_than_there_is(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		CLEANUP(guest_done) struct guest guest = make_guest(4 * MIB);
+		CLEANUP(guest_done) struct guest guest = make_guest(&loader, 4 * MIB);
 		const uint8_t *page = guest.data + 0x7000;
 		struct file f = make_bzimage();
 
@@ -431,7 +336,8 @@ static void of_a_setup_header_no_more_is_copied_than_there_is(void **state)
 
 static void a_bzimage_is_aligned_when_it_can_be_moved(void **state)
 {
-	CLEANUP(guest_done) struct guest moved = make_guest(8 * MIB), kept = make_guest(8 * MIB);
+	CLEANUP(guest_done) struct guest moved = make_guest(&loader, 8 * MIB);
+	CLEANUP(guest_done) struct guest kept = make_guest(&loader, 8 * MIB);
 	struct file f = make_bzimage();
 
 	(void)state;
@@ -467,7 +373,7 @@ static void the_gdt_says_what_the_processor_is_given(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		CLEANUP(guest_done) struct guest guest = make_guest(4 * MIB);
+		CLEANUP(guest_done) struct guest guest = make_guest(&loader, 4 * MIB);
 		struct x86_64_boot_entry entry = boots(&guest, &files[i], -1);
 		const struct x86_64_cpu_state *cpu = x86_64_cpu_state(entry.protocol);
 
@@ -492,24 +398,6 @@ static void the_gdt_says_what_the_processor_is_given(void **state)
 }
 
 /* What is refused */
-
-static struct file set64(struct file f, size_t at, uint64_t value)
-{
-	put_le64(f.data + at, value);
-	return f;
-}
-
-static struct file set32(struct file f, size_t at, uint32_t value)
-{
-	put_le32(f.data + at, value);
-	return f;
-}
-
-static struct file set16(struct file f, size_t at, uint16_t value)
-{
-	put_le16(f.data + at, value);
-	return f;
-}
 
 static struct file cut(struct file f, size_t len)
 {
@@ -556,12 +444,9 @@ static void elf_images_that_are_refused(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		char want[512];
-
-		snprintf(want, sizeof(want), KERNEL_FAULT "%s", cases[i].want);
-		refused_after(cases[i].sentence, cases[i].file, NULL, 64 * MIB, -1, want);
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		refused_kernel(&loader, cases[i].sentence, &cases[i].file, NULL, 64 * MIB,
+			       cases[i].want);
 }
 
 static void elf_images_that_change_are_refused(void **state)
@@ -591,12 +476,9 @@ static void elf_images_that_change_are_refused(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		char want[512];
-
-		snprintf(want, sizeof(want), KERNEL_FAULT "%s", cases[i].want);
-		refused_after(cases[i].sentence, good, &cases[i].file, 64 * MIB, -1, want);
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		refused_kernel(&loader, cases[i].sentence, &good, &cases[i].file, 64 * MIB,
+			       cases[i].want);
 }
 
 static void bzimages_that_are_refused(void **state)
@@ -625,86 +507,44 @@ static void bzimages_that_are_refused(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		char want[512];
-
-		snprintf(want, sizeof(want), KERNEL_FAULT "%s", cases[i].want);
-		refused_after(cases[i].sentence, cases[i].file, NULL, 64 * MIB, -1, want);
-	}
-	refused_after("it grew", good, &(struct file){ 0 }, 64 * MIB, -1,
-		      KERNEL_FAULT "The image is truncated");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		refused_kernel(&loader, cases[i].sentence, &cases[i].file, NULL, 64 * MIB,
+			       cases[i].want);
+	refused_kernel(&loader, "nothing is left of it", &good, &(struct file){ 0 }, 64 * MIB,
+		       "The image is truncated");
 }
 
 static void less_than_a_mib_is_no_memory(void **state)
 {
+	const struct file f = make_elf(MIB, true);
+
 	(void)state;
-	refused_after("1 MiB", make_elf(MIB, true), NULL, MIB, -1,
-		      KERNEL_FAULT "The kernel needs more than 1 MiB of memory");
+	refused_kernel(&loader, "1 MiB", &f, NULL, MIB,
+		       "The kernel needs more than 1 MiB of memory");
 }
 
-/* Whatever a file is cut to after it was recognised, it is loaded or refused; ASan watches. */
 static void every_truncation_is_survived(void **state)
 {
-	const struct file files[] = { make_elf(MIB, true), make_elf(MIB, false), make_bzimage() };
-	CLEANUP(guest_done) struct guest guest = make_guest(4 * MIB);
+	const struct file elfs[] = { make_elf(MIB, true), make_elf(MIB, false) };
+	const struct file bz = make_bzimage();
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		CLEANUP(image_done) struct image image = open_image(&files[i]);
-		size_t needs = i < 2 ? ELF_DATA + 100 : files[i].len;
-
-		for (size_t len = files[i].len; len-- > 0;) {
-			CLEANUP(fault_done) struct fault fault = FAULT_INIT;
-			struct x86_64_boot_entry entry;
-			int r;
-
-			assert_int_equal(ftruncate(image.fd, (off_t)len), 0);
-			r = boot(&guest, &image, -1, &entry, &fault);
-			if ((r == 0) != (len >= needs))
-				fail_msg("file %zu, cut to %zu: %d", i, len, r);
-			if (r < 0)
-				assert_string_equal(fault_text(&fault),
-						    KERNEL_FAULT "The image is truncated");
-		}
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(elfs); i++)
+		every_truncation_is_survived_of(&loader, &elfs[i], ELF_DATA + 100);
+	every_truncation_is_survived_of(&loader, &bz, bz.len);
 }
 
 static void random_damage_is_survived(void **state)
 {
-	const struct file originals[] = { make_elf(MIB, true), make_elf(MIB, false),
-					  make_bzimage() };
-	CLEANUP(guest_done) struct guest guest = make_guest(8 * MIB);
+	const struct original originals[] = {
+		{ make_elf(MIB, true), 232 }, { make_elf(MIB, false), 232 }, { make_bzimage(), 0x270 },
+	};
 
 	(void)state;
-	srandom(1);
-	for (int i = 0; i < 30000; i++) {
-		CLEANUP(image_done) struct image image = IMAGE_INIT;
-		struct file f = originals[i % 3];
-		struct x86_64_boot_entry entry;
-		size_t room = i % 3 == 2 ? 0x270 : 232;
-		int fd;
-
-		for (long n = random() % 4 + 1; n > 0; n--)
-			f.data[(size_t)random() % room] = (uint8_t)random();
-		fd = fd_of(f.data, f.len);
-		if (image_open(fd, SQUIB_ARCH_X86_64, &image, NULL) == 0)
-			boot(&guest, &image, i % 2 ? fd : -1, &entry, NULL);
-		close(fd);
-	}
+	random_damage_is_survived_of(&loader, originals, ARRAY_SIZE(originals), 30000);
 }
 
 /* initrd */
-
-static int make_initrd(uint64_t len)
-{
-	int fd = memfd_create("initrd", MFD_CLOEXEC);
-
-	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, (off_t)len), 0);
-	assert_int_equal(pwrite(fd, "first", 5, 0), 5);
-	assert_int_equal(pwrite(fd, "last", 4, (off_t)len - 4), 4);
-	return fd;
-}
 
 static void the_initrd_is_as_high_as_it_can_be(void **state)
 {
@@ -726,18 +566,15 @@ static void the_initrd_is_as_high_as_it_can_be(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		CLEANUP(fd_close) int fd = make_initrd(cases[i].len);
 		const struct file *f = cases[i].bz ? &bz : &elf;
-		CLEANUP(guest_done) struct guest guest = make_guest(cases[i].mem);
+		CLEANUP(guest_done) struct guest guest = make_guest(&loader, cases[i].mem);
 
 		if (cases[i].start == 0) {
-			refused_after(cases[i].sentence, *f, NULL, cases[i].mem, fd,
-				      "Error with initrd initialization: Failed to compute the initrd "
-				      "address..");
+			refused_initrd(&loader, cases[i].sentence, f, cases[i].mem, fd,
+				       "Failed to compute the initrd address..");
 			continue;
 		}
 		boots(&guest, f, fd);
-		if (memcmp(guest.data + cases[i].start, "first", 5) != 0 ||
-		    memcmp(guest.data + cases[i].start + cases[i].len - 4, "last", 4) != 0)
-			fail_msg("%s: it is not there", cases[i].sentence);
+		initrd_is_at(cases[i].sentence, &guest, cases[i].start, cases[i].len);
 		if (!cases[i].bz && cases[i].mem < GIB)
 			check_start_info(&guest, cases[i].start, cases[i].len);
 		if (cases[i].bz && cases[i].mem < GIB)
@@ -748,30 +585,20 @@ static void the_initrd_is_as_high_as_it_can_be(void **state)
 static void initrds_that_are_refused(void **state)
 {
 	const struct file elf = make_elf(MIB, true);
-	CLEANUP(fd_close) int empty = memfd_create("empty", MFD_CLOEXEC), initrd = make_initrd(100);
-	CLEANUP(fd_close) int dir = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP(fd_close) int closed = dup(empty);
+	const struct file nowhere = set32(make_bzimage(), BZ_INITRD_ADDR_MAX, 0);
+	CLEANUP(fd_close) int initrd = make_initrd(100);
 
 	(void)state;
-	fd_close(fd_take(&closed));
-	refused_after("an empty file", elf, NULL, 4 * MIB, empty,
-		      "Error with initrd initialization: Cannot load initrd due to an invalid memory "
-		      "configuration..");
-	refused_after("a directory", elf, NULL, 64 * MIB, dir,
-		      "Error with initrd initialization: Cannot load initrd due to an invalid image: "
-		      "Is a directory (os error 21).");
-	refused_after("not open", elf, NULL, 4 * MIB, 1000000,
-		      "Error with initrd initialization: Cannot image metadata: Bad file descriptor "
-		      "(os error 9).");
-	refused_after("a kernel that wants it nowhere", set32(make_bzimage(), BZ_INITRD_ADDR_MAX, 0),
-		      NULL, 4 * MIB, initrd,
-		      "Error with initrd initialization: Failed to compute the initrd address..");
+	what_is_no_initrd_is_refused(&loader, &elf);
+	refused_initrd(&loader, "a kernel that wants it nowhere", &nowhere, 4 * MIB, initrd,
+		       "Failed to compute the initrd address..");
 }
 
 /* Files of sysfs claim a page and have less, as one that shrinks while it is read. */
 static void an_initrd_that_is_shorter_than_it_was_is_refused(void **state)
 {
 	CLEANUP(fd_close) int fd = open("/sys/devices/system/cpu/online", O_RDONLY | O_CLOEXEC);
+	const struct file f = make_elf(MIB, true);
 	struct stat st;
 
 	(void)state;
@@ -779,32 +606,26 @@ static void an_initrd_that_is_shorter_than_it_was_is_refused(void **state)
 		print_message("no sysfs here\n");
 		skip();
 	}
-	refused_after("shorter", make_elf(MIB, true), NULL, 4 * MIB, fd,
-		      "Error with initrd initialization: Cannot load initrd due to an invalid image: "
-		      "failed to fill whole buffer.");
+	refused_initrd(&loader, "shorter", &f, 4 * MIB, fd, "Cannot load initrd due to an invalid "
+		       "image: failed to fill whole buffer.");
 }
 
 /* Others */
 
 static void what_is_written_is_dirty(void **state)
 {
-	CLEANUP(guest_done) struct guest guest = make_guest(4 * MIB);
+	CLEANUP(guest_done) struct guest guest = make_guest(&loader, 4 * MIB);
 	CLEANUP(fd_close) int initrd_fd = make_initrd(5000);
 	const struct file f = make_bzimage();
-	uint64_t bitmap[4 * MIB / 4096 / 64] = { 0 };
 
 	(void)state;
 	boots(&guest, &f, initrd_fd);
-	guest_mem_take_dirty(guest.mem, 0, bitmap);
-	for (size_t page = 0; page < guest.size / 4096; page++)
-		if (!all_are(guest.data + page * 4096, 0, 4096) &&
-		    (bitmap[page / 64] >> page % 64 & 1) == 0)
-			fail_msg("page %zu was written to", page);
+	written_pages_are_dirty(&guest);
 }
 
 static void memory_above_the_holes_is_told(void **state)
 {
-	CLEANUP(guest_done) struct guest guest = make_guest(3 * GIB + 5 * MIB);
+	CLEANUP(guest_done) struct guest guest = make_guest(&loader, 3 * GIB + 5 * MIB);
 	const struct file f = make_bzimage();
 	const uint8_t *page = guest.data + 0x7000, *last = page + 0x2d0 + 3 * 20;
 
@@ -818,7 +639,7 @@ static void memory_above_the_holes_is_told(void **state)
 
 static void boot_file(const char *dir, const char *name, enum x86_64_boot_protocol protocol)
 {
-	CLEANUP(guest_done) struct guest guest = make_guest(256 * MIB);
+	CLEANUP(guest_done) struct guest guest = make_guest(&loader, 256 * MIB);
 	CLEANUP(image_done) struct image image = IMAGE_INIT;
 	CLEANUP(fault_done) struct fault fault = FAULT_INIT;
 	CLEANUP(fd_close) int fd = -1, initrd_fd = -1;
@@ -833,8 +654,8 @@ static void boot_file(const char *dir, const char *name, enum x86_64_boot_protoc
 		print_message("no %s in %s\n", name, dir);
 		return;
 	}
-	if (image_open(fd, SQUIB_ARCH_X86_64, &image, &fault) < 0 ||
-	    boot(&guest, &image, initrd_fd, &entry, &fault) < 0)
+	image = open_image_fd(&loader, fd);
+	if (boot(&guest, &image, initrd_fd, &entry, &fault) < 0)
 		fail_msg("%s: %s", name, fault_text(&fault));
 	assert_int_equal(entry.protocol, protocol);
 	assert_true(entry.rip >= 16 * MIB && entry.rip < image.memory_bytes);
